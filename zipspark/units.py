@@ -1,0 +1,97 @@
+"""Sizes and budgets as people write them: ``500MB``, ``8MiB``, ``5%``, ``10000``."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from zipspark.errors import UsageError
+
+_FACTOR = {
+    "": 1,
+    "k": 10**3,
+    "M": 10**6,
+    "G": 10**9,
+    "T": 10**12,
+    "Ki": 2**10,
+    "Mi": 2**20,
+    "Gi": 2**30,
+    "Ti": 2**40,
+}
+_NUMBER = re.compile(r"(?P<number>-?\d+(?:[._]\d+)*)(?P<prefix>[kKMGT]i?)?(?P<unit>B|%)?")
+_BUDGET_FORMS = "a number of rows (10000), a share of the pool (5%) or a size (500MB, 64MiB)"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much to choose.
+
+    >>> parse_budget("5%").resolve(rows=1000)
+    Budget(unit='rows', amount=50)
+    """
+
+    unit: Literal["rows", "bytes", "share"]
+    amount: float  # rows, bytes of rendered text, or a fraction in (0, 1]
+
+    def resolve(self, rows: int) -> Budget:
+        """The same budget with a share turned into rows of a pool of ``rows`` samples (rounded up, so never none)."""
+        if self.unit != "share":
+            return self
+        return Budget("rows", min(rows, math.ceil(self.amount * rows - 1e-9)))
+
+    def __str__(self) -> str:
+        if self.unit == "share":
+            return f"{self.amount:.4%}".rstrip("0%").rstrip(".") + "%"
+        return f"{int(self.amount):,} {self.unit}"
+
+
+def parse_size(text: str | int, field: str = "size") -> int:
+    """Bytes in ``text``: ``kMGT`` are decimal, ``KiMiGiTi`` binary, the final B may be left out.
+
+    >>> parse_size("8MiB"), parse_size("1.5MB"), parse_size(512)
+    (8388608, 1500000, 512)
+    """
+    number, unit = _parse(str(text), field, "a size such as 8MiB or 500MB")
+    if unit == "%" or number <= 0:
+        raise UsageError(f"{field} must be a size above 0 such as 8MiB or 500MB, got {text!r}")
+    return int(number)
+
+
+def parse_budget(text: str | int | Budget, field: str = "budget") -> Budget:
+    """Read a budget; raises `UsageError` for anything that is not above zero and in one of the three forms."""
+    if isinstance(text, Budget):
+        return text
+    number, unit = _parse(str(text), field, _BUDGET_FORMS)
+    if number <= 0:
+        raise UsageError(f"{field} must be above 0, got {text!r}; give {_BUDGET_FORMS}")
+    if unit == "%":
+        if number > 100:
+            raise UsageError(f"{field} must be at most 100%, got {text!r}")
+        return Budget("share", number / 100)
+    if unit == "B":
+        return Budget("bytes", int(number))
+    if number != int(number):
+        raise UsageError(f"{field} counts whole rows, got {text!r}; give {_BUDGET_FORMS}")
+    return Budget("rows", int(number))
+
+
+def _parse(text: str, field: str, forms: str) -> tuple[float, str]:
+    """(number with its prefix applied, unit: '', 'B' or '%')."""
+    match = _NUMBER.fullmatch(text.strip())
+    if match is None or text.count(".") > 1:
+        raise UsageError(f"{field} must be {forms}, got {text!r}")
+    prefix, unit = match["prefix"] or "", match["unit"] or ""
+    prefix = "k" if prefix == "K" else prefix
+    if unit == "%" and prefix:
+        raise UsageError(f"{field} must be {forms}, got {text!r}")
+    return float(match["number"].replace("_", "")) * _FACTOR[prefix], unit
+
+
+def format_bytes(size: float) -> str:
+    """``4_512_000`` → ``'4.5 MB'`` (decimal, as budgets are)."""
+    for limit, name in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if size >= limit:
+            return f"{size / limit:.1f} {name}"
+    return f"{int(size)} B"
