@@ -1,0 +1,64 @@
+# Needs make and a python3 of version 3.11 or newer; `make PYTHON=/path/to/python3` takes another one.
+
+PYTHON = python3
+VENV = .venv
+BIN = $(VENV)/bin
+INSTALLED = $(VENV)/.installed
+
+.PHONY: help install java demo test lint types lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+install: $(INSTALLED) ## make .venv with the locked packages and zipspark itself
+
+demo: install java ## select from the documentation of Python's standard library, into out/demo
+	@$(BIN)/zipspark demo
+
+test: install java ## run all tests
+	@$(BIN)/python -m pytest
+
+lint: install ## check style and formatting
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: install ## check types
+	@$(BIN)/mypy
+
+# Versions already in the lock are kept where pyproject.toml allows them; take a line out of it to renew that package.
+# One version of a package for every Python (fewest), so that what was tested is what is installed.
+lock: ## rewrite requirements.lock from pyproject.toml (needs uv)
+	@command -v uv >/dev/null || { echo 'make lock needs uv on PATH. Run: pipx install uv' >&2; exit 1; }
+	@UV_CUSTOM_COMPILE_COMMAND='make lock' uv pip compile pyproject.toml --all-extras --generate-hashes --quiet \
+		--universal --python-version 3.11 --fork-strategy fewest --output-file requirements.lock
+
+clean: ## remove outputs and caches; .venv stays
+	@rm -rf out dist spark-warehouse metastore_db derby.log .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+java:
+	@scripts/ensure-java
+
+# Both ways end with the same packages. The environment is kept where its python still runs: pyspark is a large download.
+# uv's environments have no pip, so ensurepip is asked each time; it does nothing where pip is already there.
+$(INSTALLED): requirements.lock pyproject.toml
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo 'zipspark needs Python 3.11 or newer as $(PYTHON). Run: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)' >&2; \
+		exit 1; }
+	@set -e; if command -v uv >/dev/null; then \
+		test -x $(BIN)/python || \
+			uv venv --clear --python "$$("$(PYTHON)" -c 'import sys; print(sys.executable)')" $(VENV); \
+		uv pip install --python $(BIN)/python --require-hashes --requirement requirements.lock; \
+		uv pip install --python $(BIN)/python --no-deps --no-build-isolation --editable .; \
+	else \
+		"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
+			echo "$(PYTHON) cannot make environments. Run as root (Debian, Ubuntu): apt-get install" \
+				"$$("$(PYTHON)" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')" >&2; \
+			exit 1; }; \
+		test -x $(BIN)/python || "$(PYTHON)" -m venv --clear --without-pip $(VENV); \
+		$(BIN)/python -m ensurepip --default-pip >/dev/null; \
+		$(BIN)/python -m pip install --require-hashes --requirement requirements.lock; \
+		$(BIN)/python -m pip install --no-deps --no-build-isolation --editable .; \
+	fi
+	@ln -sf ../../scripts/spark-submit $(BIN)/spark-submit
+	@touch $@
