@@ -84,9 +84,9 @@ class PoolOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, protected_namespaces=())
 
     input: tuple[str, ...] = option((), "pool", "paths, folders, globs or a table name", metavar="INPUT")
-    schema_: Literal[
-        "auto", "text", "sharegpt", "messages", "alpaca", "prompt-response", "preference", "reference"
-    ] = option("auto", "pool", "layout of a record; auto: from column names and types", alias="schema")
+    schema_: Literal["auto", "text", "sharegpt", "messages", "alpaca", "prompt-response", "preference", "reference"] = (
+        option("auto", "pool", "layout of a record; auto: from column names and types", alias="schema")
+    )
     text_expr: str | None = option(None, "pool", "Spark SQL expression that gives the text of a row", metavar="SQL")
     roles: tuple[str, ...] | None = option(
         None, "pool", "roles whose messages count, comma-separated; none: all", metavar="ROLE,..."

@@ -1,0 +1,56 @@
+"""From options to the objects that do the work: which codec, which objective, which selector.
+
+The three presets (their option values are in `zipspark.config.PRESETS`):
+
+=========  =========================================================================================================
+default    lazy greedy on marginal ratio with zstd's wide window
+paper      Algorithm 1 of arXiv 2407.06645: zlib 9, 10000/200/100, rejects of a round return to the pool, exact budget
+reference  the program released with the paper, pick for pick: a set's bytes are ``str(list of records)``, ratios are
+           compared as float32, a short list's rejects never return, whole rounds are picked and the ranking cut
+=========  =========================================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import md5
+
+from zipspark.config import Choice
+from zipspark.core.codecs import Codec
+from zipspark.core.objectives import Objective, Ratio
+from zipspark.core.selectors import Lazy, MultiStage, Selector
+from zipspark.core.zlib_codec import PLAIN, PYTHON_LIST, ZlibCodec
+from zipspark.core.zstd_codec import HEADER_SAMPLES, ZstdCodec
+
+
+def make_codec(choice: Choice, header: bytes = b"") -> Codec:
+    """The codec that ``choice`` names; ``header`` are zstd's entropy tables (`trained_header`)."""
+    if choice.codec == "zlib":
+        framing = PYTHON_LIST if choice.preset == "reference" else PLAIN
+        return ZlibCodec(choice.level or 9, framing)
+    return ZstdCodec(choice.level or 3, choice.window, header)
+
+
+def make_objective(choice: Choice, pool: Sequence[bytes], header: bytes) -> Objective:
+    """The objective that ``choice`` names, over ``pool``, with nothing chosen."""
+    return Ratio(make_codec(choice, header).context(pool))
+
+
+def make_selector(choice: Choice) -> Selector:
+    """The selector that ``choice`` names."""
+    if choice.selector == "lazy":
+        return Lazy()
+    as_released = choice.preset == "reference"
+    return MultiStage(choice.k1, choice.k2, choice.k3, drop_rejects=as_released, single_precision=as_released)
+
+
+def content_hash(sample: bytes) -> str:
+    """128 bits that name a content: what ids are made of, and what samples are sampled by."""
+    return md5(sample, usedforsecurity=False).hexdigest()
+
+
+def trained_header(choice: Choice, samples: Sequence[bytes]) -> bytes:
+    """zstd's entropy tables, trained on ``samples`` (the `HEADER_SAMPLES` with the lowest content hash of a pool)."""
+    if choice.codec != "zstd":
+        return b""
+    return ZstdCodec(choice.level or 3).trained(samples[:HEADER_SAMPLES]).header

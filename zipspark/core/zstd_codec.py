@@ -1,0 +1,223 @@
+"""zstd: conditional sizes against megabytes of chosen text, through dictionaries.
+
+A zstd dictionary is text a compressor has seen before it starts, so C(x|S) is the size of x under a dictionary made of S.
+Three things make that both right and fast:
+
+* **Layers of geometric sizes.** Indexing a large dictionary costs 100 ms, so it must be rare; yet a pick must count at once,
+  or its near-copies are picked next. So S lies in layers, each eight times the one before: the smallest is rebuilt at every
+  pick, a full one spills into the next, and the largest is closed when full and kept until it is out of the window.
+  C(x|S) is the smallest size over the layers, each layer's answer remembered until that layer changes.
+* **Frame bytes off, literal statistics in.** A frame's fixed bytes are subtracted, and each dictionary starts with the
+  entropy tables of one trained on the pool: without them short samples look denser than they are.
+* **Tables for the whole dictionary.** Level presets size the hash tables for the sample and then index only a dictionary's
+  tail; here they are sized for the dictionary, and `ZstdCodec.self_check` proves it.
+"""
+
+from __future__ import annotations
+
+import random
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import zstandard
+
+from zipspark.core.codecs import Indices, Sizes, lengths
+
+# Bytes at which a layer is full. The last must stay below 16 MiB: zstd indexes no more of a dictionary at these levels.
+LAYER_BYTES = (32 * 2**10, 256 * 2**10, 2 * 2**20, 8 * 2**20)
+HEADER_SAMPLES = 500  # samples the literal statistics are trained on
+# Up to this size a compressor works beside the dictionary's tables; above it, it would copy them (tens of MB) first,
+# unless it is not told the size (zstd_compress.c: attachDictSizeCutoffs).
+_ATTACHED_BYTES = 16 * 2**10
+# A finished dictionary ends its tables with three 4-byte repeat offsets, and the trainer writes the defaults 1, 4, 8
+# (zstd's compression format, section "Dictionary Format").
+_END_OF_TABLES = bytes([1, 0, 0, 0, 4, 0, 0, 0, 8, 0, 0, 0])
+
+
+@dataclass(frozen=True)
+class SelfCheck:
+    """What `ZstdCodec.self_check` saw; ``seen`` says whether the far duplicate was found."""
+
+    window: int  # bytes between the duplicate and its original
+    alone: int  # size of the duplicate with nothing before it
+    conditional: int  # its size given the window
+    seen: bool
+
+
+@dataclass(frozen=True)
+class ZstdCodec:
+    """zstd at ``level`` seeing ``window`` bytes back; ``header`` holds entropy tables (see `trained`)."""
+
+    level: int = 3
+    window: int = 16 * 2**20
+    header: bytes = b""
+    name: str = field(default="zstd", init=False)
+
+    def sizes(self, samples: Iterable[bytes]) -> Sizes:
+        compressor = zstandard.ZstdCompressor(compression_params=_parameters(self.level))
+        return np.fromiter((_size(compressor, sample) for sample in samples), dtype=np.int64)
+
+    def context(self, pool: Sequence[bytes]) -> ZstdContext:
+        return ZstdContext(pool, self)
+
+    def trained(self, samples: Sequence[bytes]) -> ZstdCodec:
+        """The codec with literal and match statistics of ``samples``; itself where there are too few to train on.
+
+        The same samples must be used in every part of a run, or sizes would differ between parts.
+        """
+        try:
+            trained = zstandard.train_dictionary(2**14, list(samples), k=256, d=8, f=16, level=self.level).as_bytes()
+        except (zstandard.ZstdError, ValueError):
+            return self
+        end = trained.find(_END_OF_TABLES)
+        return replace(self, header=trained[: end + len(_END_OF_TABLES)]) if end >= 0 else self
+
+    def dictionary(self, content: bytes) -> zstandard.ZstdCompressor:
+        """A compressor that has seen ``content``; of more than the largest layer holds, the end."""
+        content = content[-LAYER_BYTES[-1] :].ljust(8, b"\0")  # zstd takes no dictionary with less content
+        # A slot for every second position: matches are mostly longer than one, so as many are found (measured).
+        table_log = max(10, (len(content) - 1).bit_length() - 1)
+        parameters = _parameters(self.level, window_log=table_log + 2, hash_log=table_log, chain_log=table_log)
+        kind = zstandard.DICT_TYPE_FULLDICT if self.header else zstandard.DICT_TYPE_RAWCONTENT
+        dictionary = zstandard.ZstdCompressionDict(self.header + content, dict_type=kind)
+        dictionary.precompute_compress(compression_params=parameters)
+        return zstandard.ZstdCompressor(dict_data=dictionary, compression_params=parameters)
+
+    def self_check(self) -> SelfCheck:
+        """Add one sample, fill the window behind it, and ask for the sample again.
+
+        The filler is incompressible, so that nothing but the original can make the duplicate small.
+        """
+        noise = random.Random(0)
+        sample = noise.randbytes(2**10)
+        filler = [noise.randbytes(2**16) for _ in range((self.window - 2**16) // 2**16)]
+        context = self.context([sample, *filler])
+        alone = context.conditional_size(0)[0]
+        for index in range(len(filler) + 1):
+            context.add(index)
+        conditional = context.conditional_size(0)[0]
+        return SelfCheck(self.window, alone, conditional, conditional < alone // 4)
+
+
+class _Layer:
+    """One dictionary over a run of S, and the sizes it gave."""
+
+    def __init__(self, samples: int) -> None:
+        self.content = bytearray()
+        self.compressor: zstandard.ZstdCompressor | None = None  # none while there is no content
+        self.version = 0  # counts rebuilds
+        self.measured = array("i", [-1]) * samples  # (n,) version at which a sample was sized
+        self.sizes = array("i", [0]) * samples  # (n,) its size then, bytes
+
+    def rebuild(self, codec: ZstdCodec) -> None:
+        self.compressor = codec.dictionary(bytes(self.content))
+        self.version += 1
+
+    def clear(self) -> None:
+        self.content.clear()
+        self.compressor = None
+        self.version += 1
+
+
+class ZstdContext:
+    """See `codecs.Context`. ``C(S)`` is the sum of what each pick added."""
+
+    def __init__(self, pool: Sequence[bytes], codec: ZstdCodec) -> None:
+        self._pool = pool
+        self._codec = codec
+        self._alone: array[int] | None = None  # (n,) sizes with nothing chosen, measured when first asked for
+        self._layers = [_Layer(len(pool)) for _ in LAYER_BYTES]  # smallest, with the latest picks, first
+        self._closed: list[_Layer] = []  # full layers of the largest size, oldest first
+        self.raw = 0
+        self.compressed = 0
+
+    def sizes_alone(self) -> Sizes:
+        return np.asarray(self._sizes_alone(), dtype=np.int64)
+
+    def conditional_size(self, index: int, enough: float = 0.0) -> tuple[int, bool]:
+        # The largest layers first: they hold most of S, so they tell soonest that x adds too little, and they change
+        # least often, so their answers are mostly at hand.
+        smallest = self._sizes_alone()[index]
+        unknown = []
+        for layer in (*self._closed, *reversed(self._layers)):
+            if layer.measured[index] == layer.version:
+                smallest = min(smallest, layer.sizes[index])
+            elif layer.compressor is not None:
+                unknown.append(layer)
+        sample = self._pool[index]
+        for layer in unknown:
+            if smallest < enough:
+                return smallest, False
+            size = _size(layer.compressor, sample)
+            layer.sizes[index] = size
+            layer.measured[index] = layer.version
+            smallest = min(smallest, size)
+        return smallest, True
+
+    def sizes_with(self, indices: Indices) -> Sizes:
+        sizes = [self.conditional_size(int(index))[0] for index in indices]
+        return self.compressed + np.asarray(sizes, dtype=np.int64)
+
+    def raw_with(self, indices: Indices) -> Sizes:
+        return self.raw + lengths([self._pool[int(index)] for index in indices])
+
+    def add(self, index: int) -> None:
+        sample = self._pool[index]
+        self.compressed += self.conditional_size(index)[0]
+        self.raw += len(sample)
+        self._layers[0].content += sample
+        changed = 0
+        while len(self._layers[changed].content) > LAYER_BYTES[changed] and changed + 1 < len(LAYER_BYTES):
+            if changed + 2 == len(LAYER_BYTES):
+                self._make_room(len(self._layers[changed].content))
+            self._layers[changed + 1].content += self._layers[changed].content
+            self._layers[changed].clear()
+            changed += 1
+        self._layers[changed].rebuild(self._codec)
+
+    def emptied(self) -> ZstdContext:
+        context = ZstdContext(self._pool, self._codec)
+        context._alone = self._sizes_alone()
+        return context
+
+    def _sizes_alone(self) -> array[int]:
+        if self._alone is None:
+            compressor = self._codec.dictionary(b"")
+            self._alone = array("i", (_size(compressor, sample) for sample in self._pool))
+        return self._alone
+
+    def _make_room(self, size: int) -> None:
+        """Close the largest layer if ``size`` more bytes do not fit; forget what has left the window."""
+        if len(self._layers[-1].content) + size <= LAYER_BYTES[-1]:
+            return
+        self._closed.append(self._layers[-1])
+        self._layers[-1] = _Layer(len(self._pool))
+        while sum(len(layer.content) for layer in self._closed) > self._codec.window:
+            del self._closed[0]
+
+
+def _parameters(level: int, **tables: int) -> zstandard.ZstdCompressionParameters:
+    """A frame with as few fixed bytes as zstd can write."""
+    return zstandard.ZstdCompressionParameters.from_level(
+        level,
+        format=zstandard.FORMAT_ZSTD1_MAGICLESS,
+        write_content_size=False,
+        write_checksum=False,
+        write_dict_id=False,
+        **tables,
+    )
+
+
+def _size(compressor: zstandard.ZstdCompressor, sample: bytes) -> int:
+    """Bytes of ``sample`` under ``compressor``, without the frame's."""
+    if len(sample) <= _ATTACHED_BYTES:
+        size = len(compressor.compress(sample))
+    else:
+        stream = compressor.compressobj()
+        size = len(stream.compress(sample)) + len(stream.flush())
+    return max(1, size - _FRAME_BYTES)
+
+
+_FRAME_BYTES = len(zstandard.ZstdCompressor(compression_params=_parameters(3)).compress(b""))
