@@ -7,18 +7,28 @@ a flag > a preset given as a flag > the file > a preset in the file > the defaul
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
 
 from zipspark.errors import UsageError
 from zipspark.units import Budget, parse_budget, parse_size
 
 ZLIB_WINDOW = 32 * 1024  # bytes; deflate has no larger one
 MAX_WINDOW = 128 * 2**20  # bytes; what zstd decoders accept without being asked (windowLog 27)
+
+SECTIONS = {
+    "choice": "How samples are chosen",
+    "pool": "Which rows are read, and how",
+    "limits": "Limits",
+    "spread": "How the work is spread",
+    "engine": "Where it runs",
+    "result": "Result",
+}
 
 Size = Annotated[int, BeforeValidator(lambda value: parse_size(value))]
 OnOff = Annotated[bool, BeforeValidator(lambda value: _on_off(value))]
@@ -36,7 +46,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 def option(default: Any, section: str, meaning: str, *, metavar: str | None = None, **rules: Any) -> Any:
     """A field with what the command line and ``conf/select.yml`` need to show it."""
-    return Field(default, description=meaning, json_schema_extra={"section": section, "metavar": metavar}, **rules)
+    extra = {"section": section, "metavar": metavar}
+    return Field(default, description=meaning, json_schema_extra=extra, validate_default=True, **rules)
 
 
 class Choice(BaseModel):
@@ -55,9 +66,9 @@ class Choice(BaseModel):
     k2: int = option(200, "choice", "multistage: shortlist of a round, at most k1", ge=1)
     k3: int = option(100, "choice", "multistage: samples picked per round, at most k2", ge=1)
     codec: Literal["zstd", "zlib"] = option("zstd", "choice", "compressor that measures: zstd (wide window) or zlib")
-    level: int | None = option(None, "choice", "compression level; none: 3 for zstd, 9 for zlib", ge=1, le=22)
+    level: int | None = option(None, "choice", "compression level; null: 3 for zstd, 9 for zlib", ge=1, le=22)
     window: Size = option(
-        16 * 2**20, "choice", "how far back zstd sees, 64KiB to 128MiB (zlib: always 32 KiB)", metavar="SIZE"
+        "16MiB", "choice", "how far back zstd sees, 64KiB to 128MiB (zlib: always 32 KiB)", metavar="SIZE"
     )
 
     @field_validator("window")
@@ -89,7 +100,7 @@ class PoolOptions(BaseModel):
     )
     text_expr: str | None = option(None, "pool", "Spark SQL expression that gives the text of a row", metavar="SQL")
     roles: tuple[str, ...] | None = option(
-        None, "pool", "roles whose messages count, comma-separated; none: all", metavar="ROLE,..."
+        None, "pool", "roles whose messages count, comma-separated; null: all", metavar="ROLE,..."
     )
     id_column: str | None = option(None, "pool", "column with your own unique ids", metavar="COLUMN")
     group_column: str | None = option(None, "pool", "column with the group (source) of a row", metavar="COLUMN")
@@ -114,12 +125,14 @@ class EngineOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, protected_namespaces=())
 
-    master: str | None = option(None, "engine", "Spark master; none: as the environment says, else local[*]")
+    master: str | None = option(None, "engine", "Spark master; null: as the environment says, else local[*]")
     remote: str | None = option(None, "engine", "Spark Connect address (sc://... or local[2])")
     conf: dict[str, str] = option({}, "engine", "Spark setting, may be repeated", metavar="KEY=VALUE")
-    work_dir: str | None = option(None, "engine", "folder for stages; none: beside OUT as .<name>.work", metavar="URI")
+    work_dir: str | None = option(None, "engine", "folder for stages; null: beside OUT as .<name>.work", metavar="URI")
     output: str | None = option(None, "result", "folder to write, must not exist unless overwrite", metavar="OUT")
     overwrite: bool = option(False, "result", "replace an existing OUT once the new one is whole")
+    json_: bool = option(False, "result", "print one JSON object on stdout and nothing else there", alias="json")
+    quiet: bool = option(False, "result", "no progress and no summary")
 
     @field_validator("conf", mode="before")
     @classmethod
@@ -150,16 +163,24 @@ class SelectConfig(Choice, PoolOptions, EngineOptions):
     budget: Annotated[Budget, BeforeValidator(lambda value: parse_budget(value))] | None = option(
         None, "choice", "rows (10000), share of the pool (5%) or bytes of text (500MB)", metavar="BUDGET"
     )
-    parts: int | None = option(None, "spread", "parts the pool is cut into; none: from its bytes", ge=1)
+    parts: int | None = option(None, "spread", "parts the pool is cut into; null: from its bytes", ge=1)
     oversample: float = option(2.0, "spread", "candidates a part hands up, as a multiple of its share", ge=1)
-    driver_cap: Size = option(256 * 10**6, "spread", "most bytes of candidates the driver fetches", metavar="SIZE")
+    driver_cap: Size = option("256MB", "spread", "most bytes of candidates the driver fetches", metavar="SIZE")
     format: Literal["parquet", "delta", "jsonl"] = option("parquet", "result", "format of OUT/subset")
 
     @model_validator(mode="after")
     def _reference_is_one_part(self) -> SelectConfig:
         if self.preset == "reference" and self.parts not in (None, 1):
             raise ValueError(f"parts must be 1 with preset reference, got {self.parts}")
+        if self.preset == "reference" and self.budget is not None:
+            check_reference_budget(self.budget)
         return self
+
+
+def check_reference_budget(budget: Budget) -> None:
+    """The released program knows budgets in rows only; raises `UsageError` for bytes."""
+    if budget.unit == "bytes":
+        raise UsageError(f"budget must count rows with preset reference, as the released program does, got {budget}")
 
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -207,11 +228,10 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
     return {str(key): value for key, value in content.items() if value is not None}
 
 
-def choice_key(config: BaseModel, ignore: Sequence[str] = ()) -> dict[str, Any]:
+def choice_key(config: BaseModel) -> dict[str, Any]:
     """The options that decide the result, JSON-ready: neither engine nor display (the key of a resumable run)."""
-    not_choice = {"master", "remote", "conf", "work_dir", "output", "overwrite", "driver_cap", "format", *ignore}
-    dumped = config.model_dump(mode="json", by_alias=True)
-    return {key: value for key, value in dumped.items() if key not in not_choice}
+    not_choice = {*EngineOptions.model_fields, "driver_cap", "format"}
+    return config.model_dump(mode="json", by_alias=True, exclude=not_choice)
 
 
 def _on_off(value: Any) -> Any:
@@ -230,3 +250,36 @@ def _explain(problem: Any) -> str:
     if "got" in message.split():
         return f"{field} {message}"
     return f"{field} {message.replace('input should be', 'must be')}, got {problem['input']!r}"
+
+
+def as_yaml(model: type[BaseModel]) -> str:
+    """A file with every option of ``model``, its meaning and its default; ``conf/select.yml`` is what this returns.
+
+    What a preset decides stands as null, "not given": otherwise ``preset: paper`` in the file would change nothing.
+    """
+    decided = {key for preset in PRESETS.values() for key in preset}
+    lines: list[str] = []
+    for section, title in SECTIONS.items():
+        lines += [f"# --- {title} ---", ""]
+        for key, field in options_of(model, section).items():
+            default = list(field.default) if isinstance(field.default, tuple) else field.default
+            shown = yaml.safe_dump({key: default}, default_flow_style=True, width=10**6).strip()[1:-1]
+            meaning = f"# {field.description}"
+            if key in decided and default is not None:
+                meaning, shown = (
+                    f"{meaning} [default: {shown.partition(': ')[2]}; null: as the preset says]",
+                    f"{key}: null",
+                )
+            lines += [meaning, shown, ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def options_of(model: type[BaseModel], section: str) -> dict[str, FieldInfo]:
+    """The fields of ``model`` in ``section``, by the name users give them."""
+    fields = {field.alias or name: field for name, field in model.model_fields.items()}
+    return {key: field for key, field in fields.items() if shown(field)["section"] == section}
+
+
+def shown(field: FieldInfo) -> dict[str, Any]:
+    """``section`` and ``metavar`` of a field made by `option`."""
+    return cast(dict[str, Any], field.json_schema_extra)

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from zipspark.config import Choice, layered
+from zipspark.config import Choice, check_reference_budget, layered
 from zipspark.core.codecs import lengths
 from zipspark.core.presets import content_hash, make_objective, make_selector, trained_header
 from zipspark.core.selectors import Limit
 from zipspark.core.zstd_codec import HEADER_SAMPLES
-from zipspark.errors import InputError, UsageError
+from zipspark.errors import InputError
 from zipspark.units import Budget, parse_budget
 
 
@@ -75,13 +75,13 @@ def select(
 
     >>> texts = [b"to be or not to be", b"that is the question", b"to be or not to be, that is"]
     >>> list(select(texts, budget=2))
-    [1, 0]
+    [2, 1]
     """
     choice = layered(Choice, options)
     pool = [_as_bytes(sample, position) for position, sample in enumerate(samples)]
     limit_of = parse_budget(budget).resolve(len(pool))
-    if choice.preset == "reference" and limit_of.unit == "bytes":
-        raise UsageError(f"budget must count rows with preset reference, as the released program does, got {budget}")
+    if choice.preset == "reference":
+        check_reference_budget(limit_of)
     hashes = [content_hash(sample) for sample in pool]
     order = _canonical_order(choice, hashes, ids)
     if header is None:

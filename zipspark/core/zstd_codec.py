@@ -77,9 +77,11 @@ class ZstdCodec:
     def dictionary(self, content: bytes) -> zstandard.ZstdCompressor:
         """A compressor that has seen ``content``; of more than the largest layer holds, the end."""
         content = content[-LAYER_BYTES[-1] :].ljust(8, b"\0")  # zstd takes no dictionary with less content
-        # A slot for every second position: matches are mostly longer than one, so as many are found (measured).
-        table_log = max(10, (len(content) - 1).bit_length() - 1)
-        parameters = _parameters(self.level, window_log=table_log + 2, hash_log=table_log, chain_log=table_log)
+        # A slot for two to four positions: matches are mostly longer, so nearly as many are found, and what is looked up
+        # for a sample misses the processor's cache less often (measured).
+        log = (len(content) - 1).bit_length()
+        table_log = max(10, log - 2)
+        parameters = _parameters(self.level, window_log=max(12, log + 1), hash_log=table_log, chain_log=table_log)
         kind = zstandard.DICT_TYPE_FULLDICT if self.header else zstandard.DICT_TYPE_RAWCONTENT
         dictionary = zstandard.ZstdCompressionDict(self.header + content, dict_type=kind)
         dictionary.precompute_compress(compression_params=parameters)
@@ -190,11 +192,12 @@ class ZstdContext:
 
     def _make_room(self, size: int) -> None:
         """Close the largest layer if ``size`` more bytes do not fit; forget what has left the window."""
-        if len(self._layers[-1].content) + size <= LAYER_BYTES[-1]:
+        full = self._layers[-1]
+        if not full.content or len(full.content) + size <= LAYER_BYTES[-1]:
             return
-        self._closed.append(self._layers[-1])
+        self._closed.append(full)
         self._layers[-1] = _Layer(len(self._pool))
-        while sum(len(layer.content) for layer in self._closed) > self._codec.window:
+        while sum(len(layer.content) for layer in self._closed[1:]) + size >= self._codec.window:
             del self._closed[0]
 
 

@@ -1,0 +1,54 @@
+"""One Spark session for all tests of a process: classic, or Spark Connect where ZIPSPARK_TEST_REMOTE=1 is set.
+
+A process cannot have both, so the suite is run twice::
+
+    python -m pytest
+    ZIPSPARK_TEST_REMOTE=1 python -m pytest tests/spark
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from zipspark.config import EngineOptions
+from zipspark.errors import EngineError
+from zipspark.spark.session import get_session
+
+REMOTE = os.environ.get("ZIPSPARK_TEST_REMOTE") == "1"
+
+CONF = {
+    # Few rows, many tests: an empty task costs as much as a full one.
+    "spark.sql.shuffle.partitions": "4",
+    # A quarter of a large machine is far more than a test may need: what needs it, fails here.
+    "spark.driver.memory": "1g",
+}
+
+
+@pytest.fixture(scope="session")
+def session_and_delta(request):
+    """The session, and why it has no Delta (None where it has). Its jars are asked for only if a test needs them."""
+    engine = EngineOptions(conf=CONF, **({"remote": "local[2]"} if REMOTE else {"master": "local[2]"}))
+    wanted = any(item.get_closest_marker("delta") for item in request.session.items)
+    try:
+        session, missing = get_session(engine, delta=wanted), None if wanted else "no test asked for Delta"
+    except EngineError as error:
+        if not wanted:
+            raise
+        session, missing = get_session(engine), str(error)
+    yield session, missing
+    session.stop()
+
+
+@pytest.fixture(scope="session")
+def spark(session_and_delta):
+    return session_and_delta[0]
+
+
+@pytest.fixture(autouse=True)
+def _skip_without_delta(request):
+    if request.node.get_closest_marker("delta"):
+        _, missing = request.getfixturevalue("session_and_delta")
+        if missing:
+            pytest.skip(missing)

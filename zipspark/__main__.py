@@ -1,0 +1,5 @@
+"""``python -m zipspark``."""
+
+from zipspark.cli import main
+
+main()

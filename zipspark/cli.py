@@ -1,0 +1,197 @@
+"""The command line. Flags are made from the options in `zipspark.config`; this file only parses, prints and exits."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import typing
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from rich.console import Console
+
+from zipspark.config import SECTIONS, ScoreConfig, SelectConfig, layered, options_of, read_config_file, shown
+from zipspark.errors import EXIT_DONE, EXIT_INTERRUPTED, EngineError, UsageError, ZipsparkError
+
+
+class SectionedCommand(click.Command):
+    """A command whose help lists options under the sections of `zipspark.config`."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for section, title in SECTIONS.items():
+            rows = [
+                record
+                for parameter in self.get_params(ctx)
+                if getattr(parameter, "section", None) == section
+                if (record := parameter.get_help_record(ctx)) is not None
+            ]
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+        with formatter.section("Other"):
+            rest = [p for p in self.get_params(ctx) if not hasattr(p, "section")]
+            formatter.write_dl([record for p in rest if (record := p.get_help_record(ctx)) is not None])
+
+
+class OptionOf(click.Option):
+    """A flag that belongs to a section."""
+
+    def __init__(self, *args: Any, section: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.section = section
+
+
+def flags_of(model: type[BaseModel]) -> Callable[[Any], Any]:
+    """One flag per field of ``model``, left out (None) where it is not given; pydantic checks the values."""
+
+    def decorate(command: Any) -> Any:
+        # click shows flags in the order they were added, last first.
+        for section in reversed(SECTIONS):
+            for key, field in reversed(options_of(model, section).items()):
+                if key != "input":
+                    command = click.option(f"--{key.replace('_', '-')}", key, cls=OptionOf, **_flag(field))(command)
+        return click.argument("input", nargs=-1)(command)
+
+    return decorate
+
+
+def _flag(field: FieldInfo) -> dict[str, Any]:
+    """How click shows one option. Values are taken as text: `zipspark.config` is what checks them."""
+    flag: dict[str, Any] = {"section": shown(field)["section"], "help": field.description, "default": None}
+    if field.annotation is bool and not field.metadata:
+        return flag | {"is_flag": True}
+    if typing.get_origin(field.annotation) is dict:
+        return flag | {"multiple": True, "metavar": shown(field)["metavar"]}
+    choices = [choice for choice in typing.get_args(field.annotation) if isinstance(choice, str)]
+    number = {int, float} & {field.annotation, *typing.get_args(field.annotation)}
+    metavar = shown(field)["metavar"] or "|".join(choices) or ("NUMBER" if number else "VALUE")
+    if field.default not in (None, ()):
+        default = {True: "on", False: "off"}[field.default] if isinstance(field.default, bool) else field.default
+        flag["help"] += f"  [default: {default}]"
+    return flag | {"type": str, "metavar": metavar}
+
+
+CONFIG_FLAG = click.option("--config", metavar="FILE", help="YAML file with any of these options; flags win over it.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="zipspark")
+def zipspark() -> None:
+    """Choose the low-redundancy subset of a language-model training pool by compression ratio.
+
+    Example: zipspark select chats.jsonl --output chosen --budget 10%
+    """
+
+
+@zipspark.command(cls=SectionedCommand)
+@flags_of(SelectConfig)
+@CONFIG_FLAG
+def select(config: str | None, **flags: Any) -> None:
+    """Choose a subset of INPUT (paths, folders, globs or a table name) and write it to OUT.
+
+    Example: zipspark select pool.parquet --output chosen --budget 10000 --group-column source
+    """
+    options = _options(SelectConfig, flags, config)
+    _require(options, "input", "output", "budget")
+    summary = _pipeline().select_to(options)
+    _finish(options, summary, summary.to_dict())
+
+
+@zipspark.command(cls=SectionedCommand)
+@flags_of(ScoreConfig)
+@CONFIG_FLAG
+def score(config: str | None, **flags: Any) -> None:
+    """Write the compression ratio of every row of INPUT to OUT: id, group, bytes, ratio.
+
+    Example: zipspark score pool.parquet --output scores --group-column source
+    """
+    options = _options(ScoreConfig, flags, config)
+    _require(options, "input", "output")
+    result = _pipeline().score_to(options)
+    _finish(options, f"{result['rows']:,} rows scored: {result['output']}", result)
+
+
+@zipspark.command()
+@click.option("--output", default="out/demo", metavar="OUT", show_default=True, help="Folder to write; replaced.")
+@click.option("--budget", default="10%", show_default=True, help="Rows, share of the pool or bytes.")
+def demo(output: str, budget: str) -> None:
+    """Select from real text that every machine has: the documentation of Python's standard library.
+
+    Example: zipspark demo
+    """
+    from zipspark.demo import write_corpus
+
+    corpus = Path(output).with_name(Path(output).name + "-corpus.jsonl")
+    corpus.parent.mkdir(parents=True, exist_ok=True)
+    rows = write_corpus(corpus)
+    click.echo(f"{rows:,} documentation strings of Python's standard library: {corpus}", err=True)
+    flags = {"input": (str(corpus),), "output": output, "budget": budget, "group_column": "source", "overwrite": True}
+    options = layered(SelectConfig, flags)
+    _finish(options, _pipeline().select_to(options), None)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit with the codes of `zipspark.errors`."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """The same, returning the exit code (a Databricks wheel task must return plainly)."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")  # to stderr
+    logging.getLogger("zipspark").setLevel(logging.INFO)
+    try:
+        zipspark.main(args=arguments, prog_name="zipspark", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return UsageError.exit_code
+    except click.ClickException as error:
+        return _fail(arguments, UsageError(error.format_message()))
+    except ZipsparkError as error:
+        return _fail(arguments, error)
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        click.echo("zipspark: interrupted; nothing was written", err=True)
+        return EXIT_INTERRUPTED
+    return EXIT_DONE
+
+
+def _pipeline() -> Any:
+    """`zipspark.pipeline`, imported once the options are known to be right: pyspark takes a second."""
+    try:
+        from zipspark import pipeline
+    except ModuleNotFoundError as error:
+        if error.name and error.name.partition(".")[0] == "pyspark":
+            raise EngineError("pyspark is not installed. Run: pip install 'zipspark[spark]'") from None
+        raise
+    return pipeline
+
+
+def _options(model: type[Any], flags: dict[str, Any], config: str | None) -> Any:
+    given = {key: value for key, value in flags.items() if value not in (None, ())}
+    return layered(model, given, read_config_file(config) if config else None)
+
+
+def _require(options: BaseModel, *names: str) -> None:
+    for name in names:
+        if not getattr(options, name):
+            how = "INPUT as an argument" if name == "input" else f"--{name}"
+            raise UsageError(f"{name} must be given: {how}, or the key {name!r} in the --config file")
+
+
+def _finish(options: Any, human: Any, machine: Any) -> None:
+    if options.json_:
+        click.echo(json.dumps(machine, default=str))
+    elif not options.quiet:
+        Console(width=None if sys.stdout.isatty() else 100).print(human)
+
+
+def _fail(arguments: Sequence[str], error: ZipsparkError) -> int:
+    click.echo(f"zipspark: {error}", err=True)
+    if "--json" in arguments:
+        click.echo(json.dumps({"error": str(error), "exit_code": error.exit_code}))
+    return error.exit_code

@@ -1,0 +1,51 @@
+"""How a pool is cut into parts: by content, so that look-alikes meet, and of even size, whatever is common in the pool.
+
+Samples are counted in fine buckets of their min-hash; the buckets are packed into parts. A bucket that is larger than a part
+(one template can be a third of a pool) is split by content hash.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Mapping
+
+PART_BYTES = 24 * 10**6  # text one task holds; a Python worker needs about four times that
+
+
+def part_count(pool_bytes: int, part_bytes: int = PART_BYTES) -> int:
+    """Parts for a pool, from its bytes alone: never from cores, so that a ranking does not depend on the machine.
+
+    >>> part_count(10), part_count(70_000_000), part_count(10**12)
+    (1, 3, 41667)
+    """
+    return max(1, math.ceil(pool_bytes / part_bytes))
+
+
+def pack(bucket_bytes: Mapping[int, int], parts: int) -> dict[int, list[int]]:
+    """Parts for each bucket: ``{bucket: [part of its first slice, ...]}``; slice s holds contents with hash % slices == s.
+
+    Largest slice first into the emptiest part (longest processing time, Graham 1969: at most 4/3 of the best possible).
+
+    >>> pack({0: 10, 1: 60, 2: 30}, parts=2)
+    {1: [0, 1], 2: [0], 0: [1]}
+    """
+    share = sum(bucket_bytes.values()) / parts
+    slices = [
+        (size / count, bucket)
+        for bucket, size in bucket_bytes.items()
+        for count in [max(1, math.ceil(size / share)) if share else 1]
+        for _ in range(count)
+    ]
+    filled = [(0.0, part) for part in range(parts)]  # a heap of (bytes so far, part)
+    placed: dict[int, list[int]] = {}
+    for size, bucket in sorted(slices, key=lambda item: (-item[0], item[1])):
+        load, part = filled[0]
+        heapq.heapreplace(filled, (load + size, part))
+        placed.setdefault(bucket, []).append(part)
+    return placed
+
+
+def quota(amount: float, share: float, oversample: float) -> float:
+    """What a part with ``share`` (0 to 1) of the pool hands up of a budget of ``amount`` rows or bytes."""
+    return math.ceil(amount * share * oversample)

@@ -1,0 +1,116 @@
+"""The summary of a selection: what went in, what came out, and what random would have given for as many bytes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from html import escape
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+from zipspark.units import format_bytes
+
+
+@dataclass(frozen=True)
+class SetLine:
+    """One set in the before/after table."""
+
+    name: str
+    samples: int
+    bytes: int
+    ratio: float  # as measured on at most `measured_bytes`
+    measured_bytes: int
+
+    @property
+    def mean_bytes(self) -> float:
+        return self.bytes / max(self.samples, 1)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Everything the end of a run says; `to_dict` is what ``--json`` prints."""
+
+    budget: str
+    sets: tuple[SetLine, ...]  # pool, subset, random
+    decisions: dict[str, int]  # rows per decision of the ledger
+    groups: dict[str, tuple[int, int]]  # group -> samples in pool and in subset
+    parts: int
+    seconds: dict[str, float]  # per stage
+    checksum: str  # sha256 of the ids in ranking order
+    notes: tuple[str, ...] = ()  # what a user should know: warnings, a budget above the pool
+    output: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def cells(self) -> tuple[list[str], list[list[str]]]:
+        """The before/after table as strings: header and rows."""
+        header = ["set", "samples", "bytes", "mean bytes", "ratio"]
+        rows = [
+            [
+                line.name,
+                f"{line.samples:,}",
+                format_bytes(line.bytes),
+                f"{line.mean_bytes:,.0f}",
+                f"{line.ratio:.2f}" + ("" if line.measured_bytes == line.bytes else " *"),
+            ]
+            for line in self.sets
+        ]
+        return header, rows
+
+    def footnotes(self) -> list[str]:
+        """What stands below the table, one sentence a line."""
+        lines = [f"{count:,} rows {name.replace('_', ' ')}" for name, count in self.decisions.items() if count]
+        said = ["; ".join(lines) + f". {self.parts} part{'s' if self.parts > 1 else ''}, {self.total_seconds:.1f} s."]
+        said.append(
+            "ratio: bytes / compressed bytes of the whole set, zstd with a wide window; lower is less redundant."
+        )
+        if any(line.measured_bytes != line.bytes for line in self.sets):
+            measured = max(line.measured_bytes for line in self.sets)
+            said.append(f"* measured on a sample of {format_bytes(measured)} by content hash.")
+        return said + list(self.notes)
+
+    @property
+    def total_seconds(self) -> float:
+        return sum(self.seconds.values())
+
+    def __rich__(self) -> RenderableType:
+        header, rows = self.cells()
+        table = Table(title=f"Selected {self.budget}", title_justify="left", title_style="bold")
+        table.add_column(header[0])
+        for name in header[1:]:
+            table.add_column(name, justify="right")
+        for row in rows:
+            table.add_row(*row, style="bold" if row[0] == "subset" else None)
+        parts: list[RenderableType] = [table]
+        if len(self.groups) > 1:
+            parts.append(self._mix())
+        parts.extend(self.footnotes())
+        if self.output:
+            parts.append(f"subset: {self.output}/subset")
+        return Group(*parts)
+
+    def _mix(self, most: int = 12) -> Table:
+        table = Table(title="Groups", title_justify="left", title_style="bold")
+        table.add_column("group")
+        for name in ("pool", "share", "subset", "share"):
+            table.add_column(name, justify="right")
+        pool = sum(before for before, _ in self.groups.values())
+        subset = sum(after for _, after in self.groups.values())
+        largest = sorted(self.groups.items(), key=lambda item: (-item[1][0], item[0]))
+        for name, (before, after) in largest[:most]:
+            table.add_row(
+                name, f"{before:,}", f"{before / max(pool, 1):.1%}", f"{after:,}", f"{after / max(subset, 1):.1%}"
+            )
+        if len(largest) > most:
+            table.caption = f"and {len(largest) - most:,} smaller groups"
+        return table
+
+    def _repr_html_(self) -> str:
+        header, rows = self.cells()
+        head = "".join(f"<th>{escape(name)}</th>" for name in header)
+        body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+        notes = "".join(f"<p>{escape(line)}</p>" for line in self.footnotes())
+        title = f"<b>Selected {escape(self.budget)}</b>"
+        return f"{title}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{notes}"

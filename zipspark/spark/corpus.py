@@ -1,0 +1,35 @@
+"""From what the user gave to canonical rows: the one place that knows every kind of input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pyspark.sql import DataFrame, SparkSession
+
+from zipspark.config import PoolOptions
+from zipspark.spark.records import read_records
+from zipspark.spark.rows import ROWS, Corpus
+from zipspark.spark.tables import read_table
+from zipspark.storage.inputs import Source
+
+__all__ = ["ROWS", "Corpus", "read_corpus"]
+
+
+def read_corpus(
+    spark: SparkSession,
+    source: Source | DataFrame,
+    options: PoolOptions,
+    materialise: Callable[[DataFrame], DataFrame],
+) -> Corpus:
+    """The corpus of ``source``: files or a table found by `zipspark.storage.inputs.resolve`, or a DataFrame.
+
+    ``materialise`` writes a DataFrame as a Parquet stage and reads it back; it is called for DataFrames and views here,
+    and by ``originals``. Raises `InputError` for what cannot be read, has no known layout, or lacks a column asked for.
+    What goes wrong later, while ``rows`` are computed, is for `zipspark.spark.failures.explain_spark_error`.
+
+    >>> read_corpus(spark, resolve(["pool.jsonl"]), PoolOptions(), materialise).rows  # doctest: +SKIP
+    DataFrame[file: string, position: bigint, user_id: string, group: string, text: binary, problem: string, ...]
+    """
+    if isinstance(source, DataFrame) or source.format in ("parquet", "delta", "table"):
+        return read_table(spark, source, options, materialise)
+    return read_records(spark, source, options, materialise)

@@ -1,0 +1,101 @@
+"""The ratio of whole sets, on one executor: subset, a random subset of as many bytes, and the pool.
+
+All three are measured alike: samples in the order of their content hash, one zstd stream with a window as wide as the
+measure (`LIMIT_BYTES`). A set's ratio depends on its size, so sets are compared at equal bytes, and the pool's ratio is
+that of a sample of it where it is larger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import zstandard
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from zipspark.spark.batches import batch, spark_schema
+
+LIMIT_BYTES = 64 * 2**20  # most bytes of a set that are measured
+LEVEL = 3
+RATIOS = pa.schema([("set", pa.string()), ("rows", pa.int64()), ("bytes", pa.int64()), ("compressed", pa.int64())])
+
+
+@dataclass
+class _Stream:
+    """Samples of one set on their way through one zstd stream, up to ``limit`` bytes."""
+
+    limit: int
+    rows: int = 0
+    size: int = 0
+    compressed: int = 0
+    _stream: zstandard.ZstdCompressionObj = field(init=False)
+
+    def __post_init__(self) -> None:
+        window = max(20, min(26, (max(self.limit, 1) - 1).bit_length()))
+        parameters = zstandard.ZstdCompressionParameters.from_level(LEVEL, window_log=window, enable_ldm=True)
+        self._stream = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+
+    def feed(self, sample: bytes) -> None:
+        if self.size + len(sample) <= self.limit:
+            self.rows += 1
+            self.size += len(sample)
+            self.compressed += len(self._stream.compress(sample))
+
+    def finish(self) -> tuple[int, int, int]:
+        return self.rows, self.size, self.compressed + len(self._stream.flush())
+
+
+@dataclass(frozen=True)
+class _Measure:
+    limits: Mapping[str, int]  # bytes of subset, random and pool
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        streams = {name: _Stream(limit) for name, limit in self.limits.items()}
+        previous = None
+        for rows in batches:
+            columns = [rows.column(name).to_pylist() for name in ("content", "text", "chosen")]
+            for content, text, chosen in zip(*columns, strict=True):
+                if chosen:
+                    streams["subset"].feed(text)
+                if content != previous:  # copies count once in the pool
+                    streams["random"].feed(text)
+                    streams["pool"].feed(text)
+                previous = content
+        measured = [(name, *stream.finish()) for name, stream in streams.items()]
+        yield batch(RATIOS, dict(zip(RATIOS.names, zip(*measured, strict=True), strict=True)))
+
+
+def set_ratios(scores: DataFrame, picks: DataFrame, subset_bytes: int, pool_bytes: int) -> dict[str, dict[str, float]]:
+    """``{"subset" | "random" | "pool": {"rows", "bytes", "ratio"}}``, each measured on at most `LIMIT_BYTES`.
+
+    Args:
+        scores: the scores stage; picks: with ``file`` and ``position`` of the chosen rows.
+        subset_bytes, pool_bytes: of the whole sets (exact duplicates of the pool counted once).
+    """
+    limits = {
+        "subset": min(subset_bytes, LIMIT_BYTES),
+        "random": min(subset_bytes, LIMIT_BYTES),
+        "pool": min(pool_bytes, LIMIT_BYTES),
+    }
+    good = scores.where("problem is null").select("content", "text", "file", "position")
+    chosen = picks.select(F.col("file").alias("f"), F.col("position").alias("p"), F.lit(True).alias("chosen"))
+    rows = good.join(chosen, good.file.eqNullSafe(F.col("f")) & (good.position == F.col("p")), "left")
+    # A little more than the limit is sampled, as contents do not hash to exactly even shares.
+    wanted = _below(1.05 * LIMIT_BYTES / max(pool_bytes, 1)) | (
+        F.col("chosen") & _below(1.05 * LIMIT_BYTES / max(subset_bytes, 1))
+    )
+    stream = rows.where(wanted).select("content", "text", "chosen").repartition(1).sortWithinPartitions("content")
+    measured = stream.mapInArrow(_Measure(limits), spark_schema(RATIOS)).toArrow().to_pylist()
+    return {
+        row["set"]: {"rows": row["rows"], "bytes": row["bytes"], "ratio": row["bytes"] / max(row["compressed"], 1)}
+        for row in measured
+    }
+
+
+def _below(share: float) -> Column:
+    """Whether a content hash is among the lowest ``share`` of all."""
+    if share >= 1:
+        return F.lit(True)
+    return F.col("content") < f"{int(share * 2**32):08x}"

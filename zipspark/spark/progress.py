@@ -1,0 +1,160 @@
+"""How far a run is: one line that moves on a terminal, log lines elsewhere, and the seconds of each stage.
+
+The only module that may touch what classic Spark alone has (`statusTracker`). A display must never break a run: what
+Spark does not tell is left out of the line. Nothing is ever written to stdout.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+logger = logging.getLogger("zipspark")
+
+ON_TERMINAL = 0.25  # seconds between two looks at Spark, and two drawings of the line
+IN_LOG = 10.0  # seconds between two log lines
+
+
+class Progress:
+    """Shows the stages of one run, on stderr.
+
+    On a terminal a live line, elsewhere records of the logger ``zipspark`` (level INFO) at the start and the end of a
+    stage and every ten seconds; with ``quiet`` nothing.
+
+    >>> progress = Progress(spark)  # doctest: +SKIP
+    >>> with progress.stage("parts", 3, of=7, samples=54_000):  # doctest: +SKIP
+    ...     candidates = stages.write("candidates", frame)
+    [3/7] parts  5/16 tasks  2,100 samples/s  0:08
+    """
+
+    def __init__(self, spark: SparkSession, quiet: bool = False):
+        self.seconds: dict[str, float] = {}  # stage → how long it took; one that is entered again adds up
+        self._spark = spark
+        self._quiet = quiet
+        self._console = Console(stderr=True)
+        self._run = uuid.uuid4().hex[:8]
+
+    @contextlib.contextmanager
+    def stage(self, name: str, number: int, of: int, samples: int | None = None) -> Iterator[None]:
+        """Show and time what runs within; ``samples`` is how many it goes through, where that is known.
+
+        Interrupted, it also stops what Spark is doing for it: a Connect server would go on.
+        """
+        started = time.monotonic()
+        tag = f"zipspark-{self._run}-{name}"
+        tasks = _Tasks(self._spark)
+        with contextlib.suppress(Exception):
+            self._spark.addTag(tag)
+        try:
+            with tasks, self._shown(_Line(name, number, of, samples, started, tasks)):
+                yield
+        except KeyboardInterrupt:
+            with contextlib.suppress(Exception):
+                self._spark.interruptTag(tag)
+            raise
+        finally:
+            with contextlib.suppress(Exception):
+                self._spark.removeTag(tag)
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - started
+
+    @contextlib.contextmanager
+    def _shown(self, line: _Line) -> Iterator[None]:
+        if self._quiet:
+            yield
+        elif self._console.is_terminal:
+            live = Live(console=self._console, auto_refresh=False, transient=True, redirect_stdout=False)
+            with live, _every(ON_TERMINAL, lambda: live.update(Text(line.now()), refresh=True)):
+                yield
+            self._console.print(Text(f"{line.now()}  done"))
+        else:
+            logger.info("%s", line.now())
+            with _every(IN_LOG, lambda: logger.info("%s", line.now())):
+                yield
+            logger.info("%s  done", line.now())
+
+
+class _Line:
+    """What is said of a stage."""
+
+    def __init__(self, name: str, number: int, of: int, samples: int | None, started: float, tasks: _Tasks):
+        self._head = f"[{number}/{of}] {name}"
+        self._samples = samples
+        self._started = started
+        self._tasks = tasks
+
+    def now(self) -> str:
+        seconds = time.monotonic() - self._started
+        done, total = self._tasks.count()
+        pieces = [self._head]
+        if total:
+            pieces.append(f"{done:,}/{total:,} tasks")
+        if total and self._samples and seconds >= 1:
+            pieces.append(f"{self._samples * done / total / seconds:,.0f} samples/s")
+        pieces.append(f"{int(seconds) // 60}:{int(seconds) % 60:02}")
+        return "  ".join(pieces)
+
+
+class _Tasks:
+    """Tasks that Spark has started and finished since this was entered."""
+
+    def __init__(self, spark: SparkSession):
+        self._spark = spark
+        self._stages: dict[int, tuple[int, int]] = {}  # Spark's stage id → (tasks done, tasks in all)
+        self._tracker: Any = None  # classic only
+        self._handler: Any = self._on_progress  # Connect only
+
+    def __enter__(self) -> _Tasks:
+        with contextlib.suppress(Exception):
+            self._tracker = self._spark.sparkContext.statusTracker()
+        with contextlib.suppress(Exception):
+            self._spark.registerProgressHandler(self._handler)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(Exception):
+            self._spark.removeProgressHandler(self._handler)
+
+    def count(self) -> tuple[int, int]:
+        """(done, in all) of the Spark stages seen so far; all 0 where Spark does not say."""
+        with contextlib.suppress(Exception):
+            for stage in {*self._stages, *self._tracker.getActiveStageIds()} if self._tracker else ():
+                if info := self._tracker.getStageInfo(stage):
+                    self._stages[stage] = (info.numCompletedTasks, info.numTasks)
+        stages = list(self._stages.values())
+        return sum(done for done, _ in stages), sum(total for _, total in stages)
+
+    def _on_progress(self, stages: Iterable[Any] | None, **_: Any) -> None:
+        """Called by Connect in the midst of a query, which an exception in here would end."""
+        with contextlib.suppress(Exception):
+            for stage in stages or ():
+                self._stages[stage.stage_id] = (stage.num_completed_tasks, stage.num_tasks)
+
+
+@contextlib.contextmanager
+def _every(seconds: float, do: Callable[[], None]) -> Iterator[None]:
+    """Call ``do`` in a thread of its own, every so often, until the block ends."""
+    ended = threading.Event()
+
+    def loop() -> None:
+        while not ended.wait(seconds):
+            do()
+
+    thread = threading.Thread(target=loop, name="zipspark-progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

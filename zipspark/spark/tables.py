@@ -1,0 +1,184 @@
+"""Canonical rows of what Spark reads as a table: Parquet files, Delta, the catalog, DataFrames.
+
+Spark's hidden ``_metadata`` gives each row its file and its index in it. Whatever has none (views, other formats,
+DataFrames) is written once as a Parquet stage, whose rows are then numbered through.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from itertools import accumulate
+from typing import Any
+
+import pyarrow as pa
+import pyspark.sql.functions as F
+from pyspark.errors import AnalysisException, ParseException
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql.types import ArrayType, MapType, StructType, VariantType
+
+from zipspark.config import PoolOptions
+from zipspark.core.rendering import Layout, detect_layout, layout_renderer
+from zipspark.errors import InputError, ZipsparkError
+from zipspark.spark.batches import spark_schema
+from zipspark.spark.failures import explain_spark_error, first_line
+from zipspark.spark.rendering import expression_column, kinds_of, problem_column, text_column
+from zipspark.spark.rows import OWN, ROWS, Corpus, batches, canonical, check_columns, left_out, quoted
+from zipspark.storage.inputs import Source
+from zipspark.storage.places import Place
+
+_NESTED = (ArrayType, MapType, StructType, VariantType)
+_SLICE = 100  # rows of the table as Python objects at once
+
+
+def read_table(
+    spark: SparkSession, source: Source | DataFrame, options: PoolOptions, materialise: Callable[[DataFrame], DataFrame]
+) -> Corpus:
+    """The corpus of a table. Raises `InputError` when it is not there, cannot be read, or lacks a column asked for."""
+    version = None
+    if isinstance(source, Source):
+        with _explained(source):
+            found, version = _open(spark, source)
+            kept = _own_columns(found, options)
+            located = _located(found, kept)
+        table = located or _numbered(spark, materialise(found.select(*map(quoted, kept))), kept)
+        fingerprint = source.fingerprint(version)
+        format_: str = source.format
+        warnings = source.warnings
+    else:
+        found, kept = source, _own_columns(source, options)
+        table = _numbered(spark, materialise(found.select(*map(quoted, kept))), kept)
+        fingerprint, format_, warnings = {"format": "dataframe"}, "dataframe", ()
+    schema = StructType([table.schema[name] for name in kept])
+    kinds = kinds_of(schema)
+    layout = None if options.text_expr else detect_layout(kinds, options.schema_, options.roles)
+    return Corpus(
+        rows=_rows(table, schema, layout, options),
+        originals=partial(_originals, table, kept),
+        layout=layout,
+        kinds=kinds,
+        format=format_,
+        version=version,
+        warnings=warnings + left_out(found.columns),
+        fingerprint=fingerprint,
+    )
+
+
+def _open(spark: SparkSession, source: Source) -> tuple[DataFrame, int | None]:
+    """The input as Spark shows it and, for Delta, the version that this is."""
+    if source.format == "parquet":
+        reader = spark.read.option("mergeSchema", "true")  # otherwise one file says which columns there are
+        if source.root:
+            reader = reader.option("basePath", source.root)  # or their folders would be no columns
+        return reader.parquet(*(Place.parse(file.uri).pattern for file in source.files)), None
+    assert source.table is not None
+    name = source.table if source.format == "table" else f"delta.`{source.table.replace('`', '``')}`"
+    version = _delta_version(spark, name)
+    reader = spark.read if version is None else spark.read.option("versionAsOf", version)
+    return (reader.table(name) if source.format == "table" else reader.format("delta").load(source.table)), version
+
+
+def _delta_version(spark: SparkSession, name: str) -> int | None:
+    try:
+        history = spark.sql(f"DESCRIBE HISTORY {name} LIMIT 1").select("version").toArrow()
+    except (AnalysisException, ParseException):  # no Delta table, or a session that does not know them
+        return None
+    return int(history.column("version")[0].as_py())
+
+
+@contextmanager
+def _explained(source: Source) -> Iterator[None]:
+    """Turns what Spark says of an input that it cannot find or understand into an `InputError`."""
+    what = source.table or source.root or source.files[0].path
+    try:
+        yield
+    except ZipsparkError:
+        raise
+    except Exception as error:  # in classic a Py4JJavaError too, a class that a Connect client need not have
+        if "TABLE_OR_VIEW_NOT_FOUND" in str(error):
+            raise InputError(f"table {what!r} is not there; a path has a slash (./{what}) or a known ending") from None
+        raise explain_spark_error(error) or InputError(f"{what} cannot be read: {first_line(error)}") from None
+
+
+def _own_columns(found: DataFrame, options: PoolOptions) -> list[str]:
+    """The input's columns that are read, once it is known that they can be."""
+    twice = [name for name, count in Counter(found.columns).items() if count > 1]
+    if twice:
+        raise InputError(f"column names must be unique, got {', '.join(twice)} more than once")
+    kept = [name for name in found.columns if not name.startswith(OWN)]
+    check_columns(kept, options.id_column, options.group_column)
+    for option, name in (("id_column", options.id_column), ("group_column", options.group_column)):
+        if name is not None and isinstance(kind := found.schema[name].dataType, _NESTED):
+            raise InputError(f"{option} must be of a simple type, {name} is {kind.simpleString()}")
+    return kept
+
+
+def _located(found: DataFrame, kept: list[str]) -> DataFrame | None:
+    """The columns and where each row lies, or None where Spark does not know that."""
+    try:
+        hidden = found.metadataColumn("_metadata")  # by this name even where a column of the user's is called so
+        path = F.url_decode(F.replace(hidden["file_path"], F.lit("+"), F.lit("%2B")))  # or + would become a space
+        path = F.regexp_replace(path, "^(file|dbfs):/+", "/")
+        table = found.select(*map(quoted, kept), path.alias("zip_file"), hidden["row_index"].alias("zip_position"))
+        table.schema  # noqa: B018  only now does Spark Connect look at it
+    except AnalysisException:
+        return None
+    return table
+
+
+def _numbered(spark: SparkSession, stage: DataFrame, kept: list[str]) -> DataFrame:
+    """The rows of a Parquet stage, numbered through in the order of its files' names."""
+    table = _located(stage, kept)
+    if table is None:
+        raise TypeError("a stage must be a DataFrame as read from Parquet files")
+    sizes = table.groupBy("zip_file").agg(F.count("*").alias("rows")).toArrow().sort_by("zip_file")
+    first = accumulate([0, *sizes.column("rows").to_pylist()[:-1]])
+    files = pa.table({"zip_file": sizes.column("zip_file"), "zip_first": pa.array([*first][: len(sizes)], pa.int64())})
+    numbered = table.join(F.broadcast(spark.createDataFrame(files)), "zip_file")
+    position = (F.col("zip_first") + F.col("zip_position")).alias("zip_position")
+    return numbered.select(*map(quoted, kept), F.lit(None).cast("string").alias("zip_file"), position)
+
+
+def _rows(table: DataFrame, schema: StructType, layout: Layout | None, options: PoolOptions) -> DataFrame:
+    def as_text(name: str | None) -> Column:
+        return F.lit(None).cast("string") if name is None else quoted(name).cast("string")
+
+    known = [F.col("zip_file"), F.col("zip_position"), as_text(options.id_column), as_text(options.group_column)]
+    columns = [quoted(name) for name in schema.names]
+    if layout is not None and layout.schema == "reference":
+        named = [column.alias(f"zip_{at}") for at, column in enumerate(known)]
+        return table.select(*named, *columns).mapInArrow(partial(_reference, layout), spark_schema(ROWS))
+    if layout is not None:
+        text = text_column(schema, layout)
+    else:
+        text = expression_column(table.select(*columns), options.text_expr or "")
+    table = table.withColumn("zip_text", text)
+    return canonical(table, known, problem_column(F.col("zip_text"), layout), F.to_json(F.struct(*columns)))
+
+
+def _reference(layout: Layout, tables: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Four columns of identity, then the record, as rows."""
+    render = layout_renderer(layout)
+
+    def rows() -> Iterator[tuple[Any, ...]]:
+        for table in tables:
+            for start in range(0, table.num_rows, _SLICE):
+                part = table.slice(start, _SLICE)
+                identity = zip(*(part.column(at).to_pylist() for at in range(4)), strict=True)
+                records = part.select(range(4, part.num_columns)).to_pylist()
+                for known, record in zip(identity, records, strict=True):
+                    yield (*known, render(record), None, None)
+
+    return batches(rows(), ROWS)
+
+
+def _originals(table: DataFrame, kept: list[str], chosen: DataFrame) -> DataFrame:
+    chosen = chosen.withColumnsRenamed({"file": "zip_file", "position": "zip_position"})
+    left, right = table.alias("table"), chosen.alias("chosen")
+    same = F.col("table.zip_file").eqNullSafe(F.col("chosen.zip_file"))  # null for a stage
+    same &= F.col("table.zip_position") == F.col("chosen.zip_position")
+    columns = [F.col(f"table.`{name.replace('`', '``')}`") for name in kept]
+    order = ["zip_file", "zip_position", *(name for name in chosen.columns if name not in ("zip_file", "zip_position"))]
+    return left.join(right, same).select(*columns, *(F.col(f"chosen.{name}") for name in order))

@@ -1,0 +1,161 @@
+"""OUT: a folder of tables and a manifest that is either whole or not there.
+
+Where a folder is renamed in one step (local disks, HDFS) everything is written to a hidden folder beside OUT::
+
+    out  .out.new-1f3a           writing
+    .out.old-1f3a  .out.new-1f3a     commit: the old one aside (only with overwrite) ...
+    out  .out.old-1f3a           ... the new one in ...
+    out                          ... the old one deleted
+
+Killed between the two renames, OUT is missing and the old one lies aside; the next run finds it and puts it back.
+
+On object stores a rename is a copy of every file. OUT is written in place there, and the manifest, last, makes it
+whole: readers go by it. One that is overwritten is replaced, file by file, only when the new one lies whole beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import uuid
+from collections.abc import Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal
+
+from zipspark.errors import InputError
+from zipspark.storage.places import Place
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+logger = logging.getLogger("zipspark")
+
+Format = Literal["parquet", "delta", "jsonl"]
+MANIFEST = "manifest.json"
+
+
+class Output:
+    """A new OUT, to be filled within a ``with`` block.
+
+    Entering it raises `InputError` where OUT is there already (and ``overwrite`` is not set, or it is nothing that
+    zipspark wrote) or cannot be written; no Spark is needed for that. Leaving it without `commit`, by whatever error
+    or Ctrl-C, leaves the place as it was.
+
+    >>> with Output("out") as out:  # doctest: +SKIP
+    ...     out.write("subset", frame)
+    ...     out.write_manifest({"rows": 10_000})
+    ...     out.commit()
+    """
+
+    def __init__(self, uri: str | os.PathLike[str], overwrite: bool = False):
+        self.place = Place.parse(uri)  # OUT
+        self._overwrite = overwrite
+        self._run = uuid.uuid4().hex[:8]
+        self._manifest: str | None = None
+        self._committed = self._replacing = False
+
+    def __enter__(self) -> Output:
+        self._heal()
+        there = self.place.exists()
+        if there:
+            self._check_replaceable()
+        self.place.check_writable()
+        in_place = not self.place.renames and not there
+        self.folder = self.place if in_place else self._beside("new")  # where tables go until `commit`
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._committed:
+            return
+        self.folder.delete_for_good()
+        if self._replacing:
+            self.place.delete_for_good()
+        self._heal()
+
+    def write(self, name: str, df: DataFrame, format: Format = "parquet") -> None:
+        """Compute ``df`` and write it as the table ``name``: a folder, also where ``df`` has no rows."""
+        path = self.folder.child(name).uri
+        if format == "parquet":
+            df.write.option("compression", "zstd").parquet(path)
+        elif format == "delta":
+            df.write.format("delta").save(path)
+        else:
+            # Every line has every key, so that a reader which goes by the first ones knows all columns.
+            df.write.option("ignoreNullFields", "false").json(path)
+
+    def write_manifest(self, manifest: Mapping[str, Any]) -> None:
+        """Say what OUT is; it is written by `commit`, behind everything else."""
+        self._manifest = json.dumps(manifest, indent=2, ensure_ascii=False, default=str) + "\n"
+
+    def commit(self) -> None:
+        """Make OUT appear, or replace the old one. Raises `InputError` when somebody else has made it meanwhile."""
+        if self._manifest is None:
+            raise RuntimeError("write_manifest() comes before commit()")
+        if self.folder != self.place and self.place.exists():
+            self._check_replaceable()
+        if self.place.renames:
+            self.folder.child(MANIFEST).write_text(self._manifest)
+            self._swap()
+        else:
+            if self.folder != self.place:
+                self._replace()
+            self.place.child(MANIFEST).write_text(self._manifest)
+            self._committed = True
+
+    def _swap(self) -> None:
+        old = self._beside("old")
+        if self.place.exists():
+            self.place.rename(old)
+        self.folder.rename(self.place)
+        self._committed = True
+        old.delete()
+
+    def _replace(self) -> None:
+        self._replacing = True
+        self.place.child(MANIFEST).delete()  # from here on readers refuse it
+        self.place.delete()
+        self.folder.copy_into(self.place)
+        self.folder.delete()
+
+    def _check_replaceable(self) -> None:
+        if not self.place.is_dir():
+            raise InputError(f"output {self.place} is a file, not a folder: give another name")
+        if not self._overwrite:
+            raise InputError(f"output {self.place} exists: give another name, or --overwrite to replace it")
+        if not self.place.child(MANIFEST).exists():
+            raise InputError(f"output {self.place} has no {MANIFEST}, so zipspark did not write it: delete it yourself")
+
+    def _beside(self, state: Literal["new", "old"]) -> Place:
+        return self.place.parent.child(f".{self.place.name}.{state}-{self._run}")
+
+    def _heal(self) -> None:
+        """Put back, or remove, what a run that was killed during its commit has left aside."""
+        if not self.place.renames or not self.place.parent.is_dir():
+            return
+        aside = re.compile(rf"\.{re.escape(self.place.name)}\.old-[0-9a-f]{{8}}")
+        for left in self.place.parent.list():
+            if aside.fullmatch(left.name) is None:
+                continue
+            if self.place.exists():
+                left.delete()
+            else:
+                logger.warning("%s was left aside by a run that was killed: it is %s again", left, self.place)
+                left.rename(self.place)
+
+
+def read_manifest(out: str | os.PathLike[str]) -> dict[str, Any]:
+    """What `Output.write_manifest` said of OUT. Raises `InputError` where there is no whole OUT."""
+    place = Place.parse(out).child(MANIFEST)
+    try:
+        manifest = json.loads(place.read_text())
+    except OSError:
+        raise InputError(f"{place.parent} is no finished result of zipspark: it has no {MANIFEST}") from None
+    except ValueError:
+        manifest = None
+    if not isinstance(manifest, dict):
+        raise InputError(f"{place} is damaged: it is not one JSON object")
+    return manifest
