@@ -15,8 +15,10 @@ install: $(INSTALLED) ## make .venv with the locked packages and zipspark itself
 demo: install java ## select from the documentation of Python's standard library, into out/demo
 	@$(BIN)/zipspark demo
 
+# A process can have one Spark only: what runs on Spark is run on classic Spark first, then on Spark Connect.
 test: install java ## run all tests
 	@$(BIN)/python -m pytest
+	@ZIPSPARK_TEST_REMOTE=1 $(BIN)/python -m pytest tests/spark
 
 lint: install ## check style and formatting
 	@$(BIN)/ruff check .

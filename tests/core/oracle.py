@@ -7,6 +7,7 @@ Ties go to the lower row. `chat_texts` and `chat_records` are pools worth asking
 from __future__ import annotations
 
 import random
+import re
 import struct
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -88,11 +89,12 @@ def lowest(state, rows, count):
     return sorted(rows, key=lambda row: (state[row], row))[:count]
 
 
-_WORDS = (
-    "apple river music engine window silver planet garden market letter doctor winter bridge yellow thunder history "
-    "kernel vector gradient matrix compile return function integer pointer lambda buffer socket thread module "
-    "explain translate summarize describe compare why how when because therefore however sometimes never always"
-).split()
+_TEXT = """
+apple river music engine window silver planet garden market letter doctor winter bridge yellow thunder history kernel
+vector gradient matrix compile return function integer pointer lambda buffer socket thread module explain translate
+summarize describe compare why how when because therefore however sometimes never always
+"""
+_WORDS = re.findall(r"\w+", _TEXT)
 _TEMPLATES = (
     "Translate the following sentence into French: the {} is near the {}.",
     "Write a short poem about the {} and the {}.\nRoses are red, violets are blue.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -85,9 +86,7 @@ def test_reference_compares_ratios_as_float32():
     exact = {i: ratio(str([record]).encode()) for i, record in enumerate(records)}
     by_ratio = sorted(exact, key=exact.__getitem__)
     lower, higher = next(
-        (x, y)
-        for x, y in zip(by_ratio, by_ratio[1:], strict=False)
-        if exact[x] < exact[y] and float32(exact[x]) == float32(exact[y])
+        (x, y) for x, y in pairwise(by_ratio) if exact[x] < exact[y] and float32(exact[x]) == float32(exact[y])
     )
     pair = [records[higher], records[lower]]
     assert released(pair, 1, 2, 2, 1, rounded=float) == [1]

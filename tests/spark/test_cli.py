@@ -61,7 +61,7 @@ def test_jsonl_and_overwrite(pool, tmp_path):
     assert run([*command, "--budget", "5"]) == 0
     assert run([*command, "--budget", "7"]) == 3
     assert run([*command, "--budget", "7", "--overwrite"]) == 0
-    lines = [line for file in sorted((tmp_path / "out/subset").glob("*.json*")) for line in file.read_text().splitlines()]
+    lines = [line for file in sorted((tmp_path / "out/subset").glob("part-*")) for line in file.read_text().splitlines()]
     assert [json.loads(line)["zip_rank"] for line in lines] == list(range(7))
     assert len(pq.read_table(tmp_path / "out/ledger")) == 300
 
@@ -84,7 +84,7 @@ def test_flags_win_over_the_file(pool, tmp_path):
     file = tmp_path / "select.yml"
     file.write_text(f"input: {pool}\nbudget: 9\nformat: jsonl\n")
     assert run(["select", "--config", str(file), "--output", str(tmp_path / "out"), "--budget", "4", "--quiet"]) == 0
-    (lines,) = [file.read_text().splitlines() for file in (tmp_path / "out/subset").glob("*.json*")]
+    (lines,) = [file.read_text().splitlines() for file in (tmp_path / "out/subset").glob("part-*")]
     assert len(lines) == 4
 
 

@@ -343,6 +343,7 @@ with Output(sys.argv[1]) as out, Stages(spark, engine) as stages:
 """
 
 
+@pytest.mark.skipif(os.environ.get("ZIPSPARK_TEST_REMOTE") == "1", reason="two Connect servers want the same port")
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["classic", "connect"])
 def test_ctrl_c_in_the_middle_of_a_job_leaves_nothing(tmp_path, mode):

@@ -1,7 +1,7 @@
 """How a set is searched for: greedily, one sample after the other.
 
-A selector takes an objective and a limit and returns samples in the order they were picked, each with what it added. Both
-break ties by the lower index, so whoever calls decides by the order of the pool.
+A selector takes an objective and a limit and returns samples in the order they were picked, each with what it added.
+Both break ties by the lower index, so whoever calls decides by the order of the pool.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Lazy:
 
     What a sample added to a smaller set bounds what it adds now, so only the best-looking is measured again, until one
     stays best. Exact where the objective is submodular; otherwise the bounds are heuristic (see the objective).
-    A sample that no longer fits the limit is left out for good, so what remains unspent is less than any sample left out.
+    A sample that no longer fits the limit is left out for good, so what remains unspent is less than any of these.
     """
 
     def __call__(self, objective: Objective, costs: Floats, limit: Limit) -> Picks:
@@ -98,8 +98,8 @@ class Lazy:
 class MultiStage:
     """ZIP's rounds (arXiv 2407.06645, Algorithm 1): K1 re-scored, K2 short-listed, K3 picked.
 
-    A round takes the ``k1`` samples with the lowest ratio as last known, re-scores them as additions to the set, keeps the
-    ``k2`` lowest, and among these builds a group of ``k3`` greedily, starting from nothing; the group joins the set.
+    A round takes the ``k1`` samples with the lowest ratio as last known, re-scores them as additions to the set, keeps
+    the ``k2`` lowest, and among these builds a group of ``k3`` greedily, starting from nothing; it then joins the set.
 
     ``drop_rejects`` and ``single_precision`` are how the released program differs from the paper: what a short list did
     not yield never returns, and ratios are compared as float32; it also finishes the round in which the budget is met.
@@ -120,9 +120,9 @@ class MultiStage:
             candidates = np.flatnonzero(alive & (limit.overshoot | (limit.units <= limit.left)))
             if self.drop_rejects and 0 < len(picks.indices) < len(costs) and len(candidates) < self.k1:
                 raise UsageError(
-                    f"k1 must be <= the samples left in every round with preset reference: after {len(picks.indices):,} "
-                    f"picks {len(candidates):,} are left, k1 is {self.k1:,}; the released program would pick samples "
-                    "again from here on. Lower k1 or the budget, or use preset paper"
+                    "k1 must be <= the samples left in every round with preset reference: after "
+                    f"{len(picks.indices):,} picks {len(candidates):,} are left, k1 is {self.k1:,}; the released "
+                    "program would pick samples again from here on. Lower k1 or the budget, or use preset paper"
                 )
             if not len(candidates):
                 break

@@ -1,16 +1,16 @@
 """zstd: conditional sizes against megabytes of chosen text, through dictionaries.
 
-A zstd dictionary is text a compressor has seen before it starts, so C(x|S) is the size of x under a dictionary made of S.
-Three things make that both right and fast:
+A zstd dictionary is text a compressor has seen before it starts, so C(x|S) is the size of x under a dictionary made of
+S. Three things make that both right and fast:
 
-* **Layers of geometric sizes.** Indexing a large dictionary costs 100 ms, so it must be rare; yet a pick must count at once,
-  or its near-copies are picked next. So S lies in layers, each eight times the one before: the smallest is rebuilt at every
-  pick, a full one spills into the next, and the largest is closed when full and kept until it is out of the window.
-  C(x|S) is the smallest size over the layers, each layer's answer remembered until that layer changes.
+* **Layers of geometric sizes.** Indexing a large dictionary costs 100 ms, so it must be rare; yet a pick must count at
+  once, or its near-copies are picked next. So S lies in layers of growing size: the smallest is rebuilt at every pick,
+  a full one spills into the next, and the largest is closed when full and kept until it is out of the window. C(x|S)
+  is the smallest size over the layers, each layer's answer remembered until that layer changes.
 * **Frame bytes off, literal statistics in.** A frame's fixed bytes are subtracted, and each dictionary starts with the
   entropy tables of one trained on the pool: without them short samples look denser than they are.
-* **Tables for the whole dictionary.** Level presets size the hash tables for the sample and then index only a dictionary's
-  tail; here they are sized for the dictionary, and `ZstdCodec.self_check` proves it.
+* **Tables for the whole dictionary.** Level presets size the hash tables for the sample and then index only a
+  dictionary's tail; here they are sized for the dictionary, and `ZstdCodec.self_check` proves it.
 """
 
 from __future__ import annotations
@@ -77,11 +77,13 @@ class ZstdCodec:
     def dictionary(self, content: bytes) -> zstandard.ZstdCompressor:
         """A compressor that has seen ``content``; of more than the largest layer holds, the end."""
         content = content[-LAYER_BYTES[-1] :].ljust(8, b"\0")  # zstd takes no dictionary with less content
-        # A slot for two to four positions: matches are mostly longer, so nearly as many are found, and what is looked up
-        # for a sample misses the processor's cache less often (measured).
-        log = (len(content) - 1).bit_length()
-        table_log = max(10, log - 2)
-        parameters = _parameters(self.level, window_log=max(12, log + 1), hash_log=table_log, chain_log=table_log)
+        # At least as wide as one of zstd's blocks, 128 KiB, so that a long sample sees itself as well.
+        log = max(16, (len(content) - 1).bit_length())
+        # Levels to 4 find a match from any position within it: a slot for every two to four of them loses little, and
+        # lookups miss the processor's cache less often (measured). Higher levels keep positions in order and would
+        # lose the oldest; their search trees need two slots for each.
+        hash_log, chain_log = (log - 2, log - 2) if self.level <= 4 else (log, log + 1)
+        parameters = _parameters(self.level, window_log=log + 1, hash_log=hash_log, chain_log=chain_log)
         kind = zstandard.DICT_TYPE_FULLDICT if self.header else zstandard.DICT_TYPE_RAWCONTENT
         dictionary = zstandard.ZstdCompressionDict(self.header + content, dict_type=kind)
         dictionary.precompute_compress(compression_params=parameters)
@@ -94,7 +96,8 @@ class ZstdCodec:
         """
         noise = random.Random(0)
         sample = noise.randbytes(2**10)
-        filler = [noise.randbytes(2**16) for _ in range((self.window - 2**16) // 2**16)]
+        behind, piece = self.window - len(sample), 2**18
+        filler = [noise.randbytes(min(piece, behind - start)) for start in range(0, behind, piece)]
         context = self.context([sample, *filler])
         alone = context.conditional_size(0)[0]
         for index in range(len(filler) + 1):
@@ -147,12 +150,12 @@ class ZstdContext:
             if layer.measured[index] == layer.version:
                 smallest = min(smallest, layer.sizes[index])
             elif layer.compressor is not None:
-                unknown.append(layer)
+                unknown.append((layer, layer.compressor))
         sample = self._pool[index]
-        for layer in unknown:
+        for layer, compressor in unknown:
             if smallest < enough:
                 return smallest, False
-            size = _size(layer.compressor, sample)
+            size = _size(compressor, sample)
             layer.sizes[index] = size
             layer.measured[index] = layer.version
             smallest = min(smallest, size)

@@ -20,7 +20,7 @@ the order of keys: first come.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import reduce
 from typing import Any
 
@@ -87,6 +87,11 @@ def merge_all(types: Iterable[JsonType]) -> JsonType:
     return reduce(merge, types, "null")
 
 
+def can_be_columns(names: Collection[str]) -> bool:
+    """Whether a table can have these names: none empty, no half surrogate pairs, no two that differ in case alone."""
+    return all(names) and len({name.lower() for name in names}) == len(names) and all(_utf8(n) == n for n in names)
+
+
 def fitted(value: object, kind: JsonType) -> object:
     """``value`` as a column of type ``kind`` holds it, without keys that ``kind`` does not know.
 
@@ -95,14 +100,14 @@ def fitted(value: object, kind: JsonType) -> object:
     if value is None:
         return None
     if kind == "json":
-        return json.dumps(value, ensure_ascii=False)
+        return _utf8(json.dumps(value, ensure_ascii=False))
     if isinstance(kind, dict):
         if "list" in kind and isinstance(value, list):
             return [fitted(item, kind["list"]) for item in value]
         if "struct" in kind and isinstance(value, dict):
             return {key: fitted(value.get(key), inner) for key, inner in kind["struct"].items()}
     elif merge(type_of(value), kind) == kind:
-        return value
+        return _utf8(value) if isinstance(value, str) else value
     raise ValueError(f"expected {kind if isinstance(kind, str) else next(iter(kind))} got {type(value).__name__}")
 
 
@@ -115,7 +120,10 @@ def arrow_type(kind: JsonType) -> pa.DataType:
     return pa.struct([(key, arrow_type(inner)) for key, inner in kind["struct"].items()])
 
 
+def _utf8(text: str) -> str:
+    """``text`` with half surrogate pairs, which UTF-8 does not have, as the escapes that they are in JSON."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def _struct(fields: dict[str, JsonType]) -> JsonType:
-    # Tables have no objects without fields, none without names, and none whose names differ in case alone.
-    usable = 0 < len(fields) <= _MOST_KEYS and all(fields) and len({key.lower() for key in fields}) == len(fields)
-    return {"struct": fields} if usable else "json"
+    return {"struct": fields} if 0 < len(fields) <= _MOST_KEYS and can_be_columns(fields) else "json"

@@ -77,12 +77,12 @@ class Progress:
             live = Live(console=self._console, auto_refresh=False, transient=True, redirect_stdout=False)
             with live, _every(ON_TERMINAL, lambda: live.update(Text(line.now()), refresh=True)):
                 yield
-            self._console.print(Text(f"{line.now()}  done"))
+            self._console.print(Text(line.at_the_end()))
         else:
             logger.info("%s", line.now())
             with _every(IN_LOG, lambda: logger.info("%s", line.now())):
                 yield
-            logger.info("%s  done", line.now())
+            logger.info("%s", line.at_the_end())
 
 
 class _Line:
@@ -95,15 +95,18 @@ class _Line:
         self._tasks = tasks
 
     def now(self) -> str:
-        seconds = time.monotonic() - self._started
         done, total = self._tasks.count()
-        pieces = [self._head]
-        if total:
-            pieces.append(f"{done:,}/{total:,} tasks")
-        if total and self._samples and seconds >= 1:
-            pieces.append(f"{self._samples * done / total / seconds:,.0f} samples/s")
-        pieces.append(f"{int(seconds) // 60}:{int(seconds) % 60:02}")
-        return "  ".join(pieces)
+        return self._text(f"{done:,}/{total:,} tasks" if total else "", done / total if total else 0.0)
+
+    def at_the_end(self) -> str:
+        _, total = self._tasks.count()  # Connect does not always tell of the last ones that they are done
+        return self._text(f"{total:,} tasks" if total else "", 1.0) + "  done"
+
+    def _text(self, tasks: str, share: float) -> str:
+        seconds = time.monotonic() - self._started
+        speed = f"{self._samples * share / seconds:,.0f} samples/s" if self._samples and share and seconds > 1 else ""
+        clock = f"{int(seconds) // 60}:{int(seconds) % 60:02}"
+        return "  ".join(filter(None, (self._head, tasks, speed, clock)))
 
 
 class _Tasks:

@@ -30,7 +30,7 @@ from zipspark.core.rendering import Layout, RenderError, detect_layout, kinds_of
 from zipspark.errors import InputError
 from zipspark.spark.batches import spark_schema
 from zipspark.spark.failures import explain_spark_error
-from zipspark.spark.json_types import JsonType, arrow_type, fitted, merge_columns, type_of
+from zipspark.spark.json_types import JsonType, arrow_type, can_be_columns, fitted, merge_columns, type_of
 from zipspark.spark.rendering import expression_column, problem_column
 from zipspark.spark.rows import OWN, ROWS, Corpus, batches, canonical, check_columns, left_out, quoted
 from zipspark.storage.inputs import Format, Source
@@ -148,6 +148,7 @@ def _render(layout: Layout, id_column: str | None, group_column: str | None, blo
 def _computed(spark: SparkSession, packs: Packs, sample: list[Values], options: PoolOptions) -> DataFrame:
     """The rows whose text is the user's expression over columns of the types that the sample shows."""
     types = _column_types(sample)
+    _check_names(types)
     fit = partial(_fit, types, options.id_column, options.group_column)
     schema = pa.schema([*_KNOWN, *(pa.field(name, arrow_type(kind)) for name, kind in types.items())])
     df = _stream(spark, packs, fit, schema)
@@ -247,12 +248,17 @@ def _originals(
     found = materialise(raw.join(chosen, ["zip_file", "zip_position"]))
     per_task = found.select("zip_record").mapInArrow(partial(_types, format_), "types string").toArrow()
     types: Columns = reduce(merge_columns, map(json.loads, per_task.column("types").to_pylist()), {})
-    if "" in types or len({name.lower() for name in types}) < len(types):
-        raise InputError(f"no table can hold keys without a name or that differ in case alone, got {', '.join(types)}")
+    _check_names(types)
     rest = [field for field in found.schema if field.name != "zip_record"]
     columns = spark_schema(pa.schema({name: arrow_type(kind) for name, kind in types.items()}))
     found = found.select("zip_record", *(field.name for field in rest))
     return found.mapInArrow(partial(_typed, format_, types), StructType([*columns, *rest]))
+
+
+def _check_names(types: Columns) -> None:
+    if not can_be_columns(types):
+        names = ", ".join(map(repr, types))
+        raise InputError(f"keys must be names that a table can have, no two differing in case alone, got {names}")
 
 
 def _raw(blocks: Iterable[Block]) -> Iterator[tuple[Any, ...]]:

@@ -87,7 +87,7 @@ def _check_libraries() -> None:
         if int((version := metadata.version("pandas")).split(".")[0]) >= 3:
             raise ImportError(f"pyspark {pyspark.__version__} breaks on pandas {version}")
     except ImportError as error:
-        raise EngineError(f"{first_line(error)}. Run: pip install 'pandas>=2.2,<3'") from None
+        raise EngineError(f"{first_line(error).rstrip('.')}. Run: pip install 'pandas>=2.2,<3'") from None
 
 
 def _too_old(version: str) -> EngineError:
@@ -106,14 +106,16 @@ def _running() -> SparkSession | None:
 
 def _agree(session: SparkSession, engine: EngineOptions) -> None:
     """Set on a running session what was asked for by name, and nothing else: it is somebody's."""
-    asked = dict(engine.conf) | ({"spark.master": engine.master} if engine.master else {})
+    asked = engine.conf | ({"spark.master": engine.master} if engine.master else {})
     for key, value in asked.items():
-        if session.conf.get(key, None) == value:
+        found = session.conf.get(key, None)
+        if found == value:
             continue
         try:
+            if key == "spark.master":
+                raise ValueError("a session takes another value, and stays where it is")
             session.conf.set(key, value)
         except Exception:  # one class in classic, another in Connect
-            found = session.conf.get(key, None)
             raise EngineError(
                 f"a Spark session runs already, with {key}={found}: call spark.stop() first, or leave out {value!r}"
             ) from None

@@ -136,7 +136,8 @@ def _numbered(spark: SparkSession, stage: DataFrame, kept: list[str]) -> DataFra
     sizes = table.groupBy("zip_file").agg(F.count("*").alias("rows")).toArrow().sort_by("zip_file")
     first = accumulate([0, *sizes.column("rows").to_pylist()[:-1]])
     files = pa.table({"zip_file": sizes.column("zip_file"), "zip_first": pa.array([*first][: len(sizes)], pa.int64())})
-    numbered = table.join(F.broadcast(spark.createDataFrame(files)), "zip_file")
+    starts = spark.createDataFrame(files, "zip_file string, zip_first bigint")  # a schema, as there may be no files
+    numbered = table.join(F.broadcast(starts), "zip_file")
     position = (F.col("zip_first") + F.col("zip_position")).alias("zip_position")
     return numbered.select(*map(quoted, kept), F.lit(None).cast("string").alias("zip_file"), position)
 
