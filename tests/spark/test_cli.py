@@ -93,7 +93,7 @@ def _files(folder: Path) -> dict[str, str]:
     (folder / "empty").mkdir()
     (folder / "not.parquet").write_text("this is no parquet")
     pq.write_table(pa.table({"a": [1], "b": [2]}), folder / "strange.parquet")
-    (folder / "bad.jsonl").write_text('{"text": null}\n{"text": 5}\n')
+    (folder / "bad.jsonl").write_text('{"text": ""}\n{"text": "  "}\n')
     (folder / "file").write_text("")
     return {path.name: str(path) for path in folder.iterdir()} | {"missing": str(folder / "missing.jsonl")}
 
