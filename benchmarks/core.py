@@ -23,7 +23,7 @@ from zipspark.core import select
 from zipspark.core.rendering import detect_layout, kinds_of_records, layout_renderer
 from zipspark.units import format_bytes
 
-POOL_BYTES = 71_000_000  # of the first 54,000 samples of the pool that the byte budgets are for
+POOL_BYTES = 70_000_000  # of the first 54,000 samples of the pool that the byte budgets are for, without copies
 BYTE_BUDGETS = (2_500_000, 13_000_000)
 REFERENCE = {"preset": "reference", "k1": 1000, "k2": 200, "k3": 100}
 REFERENCE_ROWS, REFERENCE_BUDGET = 5000, 500

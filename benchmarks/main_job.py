@@ -1,6 +1,6 @@
 """The main job as a user starts it: wall time with JVM start, seconds per stage, largest Python worker.
 
-    python benchmarks/main_job.py POOL [--budget 10000] [--runs 3] [-- FLAGS FOR zipspark select]
+    python benchmarks/main_job.py POOL [--budget 10000] [--runs 3] [any flags of zipspark select]
 
 Workers are watched through /proc (Linux).
 """

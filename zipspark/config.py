@@ -30,7 +30,7 @@ SECTIONS = {
     "result": "Result",
 }
 
-Size = Annotated[int, BeforeValidator(lambda value: parse_size(value))]
+Size = Annotated[int, BeforeValidator(lambda value, info: parse_size(value, info.field_name))]
 OnOff = Annotated[bool, BeforeValidator(lambda value: _on_off(value))]
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -46,7 +46,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 def option(default: Any, section: str, meaning: str, *, metavar: str | None = None, **rules: Any) -> Any:
     """A field with what the command line and ``conf/select.yml`` need to show it."""
-    extra = {"section": section, "metavar": metavar}
+    extra: dict[str, Any] = {"section": section, "metavar": metavar}
     return Field(default, description=meaning, json_schema_extra=extra, validate_default=True, **rules)
 
 
@@ -70,6 +70,10 @@ class Choice(BaseModel):
     window: Size = option(
         "16MiB", "choice", "how far back zstd sees, 64KiB to 128MiB (zlib: always 32 KiB)", metavar="SIZE"
     )
+
+    def choice(self) -> dict[str, Any]:
+        """These options alone, as `zipspark.core.select` takes them."""
+        return self.model_dump(include=set(Choice.model_fields))
 
     @field_validator("window")
     @classmethod
@@ -243,13 +247,16 @@ def _explain(problem: Any) -> str:
     field = ".".join(str(part) for part in problem["loc"] if not str(part).startswith("function-"))
     if problem["type"] == "extra_forbidden":
         return f"unknown option {field!r}"
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    message = message[0].lower() + message[1:]
-    if not field or field in message.split():
-        return message
-    if "got" in message.split():
-        return f"{field} {message}"
-    return f"{field} {message.replace('input should be', 'must be')}, got {problem['input']!r}"
+    if problem["type"] == "value_error":  # from a validator above, which may have named field and value already
+        message = str(problem["msg"]).removeprefix("Value error, ")
+        if not field or message.startswith(f"{field} "):
+            return message
+        if ", got " in message:
+            return f"{field} {message}"
+    else:
+        rule = str(problem["msg"]).partition(", got ")[0]
+        message = rule.replace("Input should be", "must be")
+    return f"{field} {message}, got {problem['input']!r}"
 
 
 def as_yaml(model: type[BaseModel]) -> str:

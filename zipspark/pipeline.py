@@ -4,7 +4,7 @@
 
     read ─ score ─▶ scores ─ survey ─▶ plan ─ parts ─▶ candidates ─ merge ─▶ picks ─ account ─▶ ledger, metrics ─▶ OUT
 
-Every arrow's head is a table in the work folder (or, for the plan and the picks, on the driver). `select` reads as that list.
+Every arrow's head is a table in the work folder (the plan: on the driver). `_select` reads as that list.
 """
 
 from __future__ import annotations
@@ -12,36 +12,39 @@ from __future__ import annotations
 import atexit
 import hashlib
 import json
+import logging
+import math
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
 
-from zipspark.config import Choice, ScoreConfig, SelectConfig, choice_key, layered
-from zipspark.core.presets import make_codec, trained_header
+from zipspark.config import ScoreConfig, SelectConfig, choice_key, layered
+from zipspark.core.presets import proven_codec, trained_header
+from zipspark.core.selectors import MULTISTAGE_RATE, rounds_cost
 from zipspark.core.zlib_codec import IS_CLASSIC_ZLIB
-from zipspark.core.zstd_codec import HEADER_SAMPLES, ZstdCodec
-from zipspark.errors import EngineError, UsageError
+from zipspark.core.zstd_codec import HEADER_SAMPLES
+from zipspark.errors import EngineError
 from zipspark.report.summary import SetLine, Summary
 from zipspark.spark import ledger as ledgers
 from zipspark.spark import metrics, survey, tree
 from zipspark.spark.batches import library_versions
 from zipspark.spark.corpus import Corpus, read_corpus
+from zipspark.spark.failures import explain_spark_error, first_line
 from zipspark.spark.measure import set_ratios
 from zipspark.spark.progress import Progress
 from zipspark.spark.scores import scored
-from zipspark.spark.failures import explain_spark_error, first_line
 from zipspark.spark.session import get_session
 from zipspark.storage.inputs import Source, resolve
-from zipspark.storage.output import Output
+from zipspark.storage.output import Format, Output
 from zipspark.storage.stages import Stages
-from zipspark.units import format_bytes
+
+logger = logging.getLogger("zipspark")
 
 TABLES = ("subset", "ledger", "quarantine", "metrics")
 STAGES = ("score", "survey", "parts", "merge", "account", "write")
@@ -58,7 +61,7 @@ class Selection:
     summary: Summary
     manifest: dict[str, Any]  # input, options, versions, checksum: what the ranking depends on
 
-    def save(self, path: str, *, format: str = "parquet", overwrite: bool = False) -> None:
+    def save(self, path: str, *, format: Format = "parquet", overwrite: bool = False) -> None:
         """Write OUT as ``zipspark select --output`` does; raises `InputError` when it exists or cannot be written."""
         with _explained(), Output(path, overwrite=overwrite) as output:
             _write(self, output, format)
@@ -83,7 +86,7 @@ def select(
     Raises:
         UsageError, InputError, EngineError: as the command line, which ends with 2, 3 and 4 for them.
 
-    The tables are read from stages in a work folder (``work_dir``; by default a temporary one that goes with the process).
+    The tables are read from a work folder (``work_dir``; by default a temporary one), which goes with the process.
 
     >>> chosen = select("pool.parquet", budget="10%", group_column="source")  # doctest: +SKIP
     >>> chosen.subset.show()  # doctest: +SKIP
@@ -91,12 +94,13 @@ def select(
     frame = None if isinstance(source, (str, list, tuple)) else source
     names = () if frame is not None else (source,) if isinstance(source, str) else tuple(source)  # type: ignore[arg-type]
     config = layered(SelectConfig, {"budget": budget, "input": names, **options})
-    found = resolve(config.input) if frame is None else frame
     with _explained():
-        session = spark or (frame.sparkSession if frame is not None else _session(config, found))
+        found = resolve(config.input) if frame is None else frame
+        given = spark or (frame.sparkSession if frame is not None else None)
+        session, codec = (given, proven_codec(config)) if given else _session(config, found)
         stages = Stages(session, config)
-        atexit.register(stages.remove)  # the tables below are read from it whenever they are looked at
-        return _select(session, found, config, stages, Progress(session, quiet=config.quiet))
+        atexit.register(stages.remove)  # the tables are read from it whenever they are looked at
+        return _select(session, found, config, codec, stages, Progress(session, quiet=config.quiet))
 
 
 def select_to(config: SelectConfig) -> Summary:
@@ -104,10 +108,10 @@ def select_to(config: SelectConfig) -> Summary:
     assert config.output is not None
     source = resolve(config.input)
     with _explained(), Output(config.output, overwrite=config.overwrite) as output:
-        spark = _session(config, source)
+        spark, codec = _session(config, source)
         with Stages(spark, config) as stages:
             progress = Progress(spark, quiet=config.quiet)
-            selection = _select(spark, source, config, stages, progress)
+            selection = _select(spark, source, config, codec, stages, progress)
             with progress.stage("write", len(STAGES), of=len(STAGES)):
                 _write(selection, output, config.format)
             output.write_manifest(selection.manifest | {"seconds": progress.seconds})
@@ -120,36 +124,39 @@ def score_to(config: ScoreConfig) -> dict[str, Any]:
     assert config.output is not None
     source = resolve(config.input)
     with _explained(), Output(config.output, overwrite=config.overwrite) as output:
-        spark = _session(config, source)
+        spark, codec = _session(config, source)
         with Stages(spark, config) as stages:
             progress = Progress(spark, quiet=config.quiet)
             with progress.stage("score", 1, of=2):
                 corpus = _corpus(spark, source, config, stages)
                 scores = stages.write("scores", scored(corpus.rows, config))
-                rows = survey.check_rows(scores, config)
+                rows = survey.survey(scores, config).rows
             with progress.stage("write", 2, of=2):
                 output.write("scores", ledgers.scores_table(scores), "parquet")
                 output.write("quarantine", ledgers.quarantine(scores), "parquet")
-            output.write_manifest(_manifest(corpus, config) | {"rows": rows, "seconds": progress.seconds})
+            output.write_manifest(_manifest(corpus, config, codec) | {"rows": rows, "seconds": progress.seconds})
             output.commit()
     return {"rows": rows, "output": f"{config.output}/scores", "seconds": progress.seconds}
 
 
 def _select(
-    spark: SparkSession, source: Source | DataFrame, config: SelectConfig, stages: Stages, progress: Progress
+    spark: SparkSession,
+    source: Source | DataFrame,
+    config: SelectConfig,
+    codec: dict[str, Any],
+    stages: Stages,
+    progress: Progress,
 ) -> Selection:
-    notes = _announcements(config)
     of = len(STAGES)
     with progress.stage("score", 1, of=of):
         corpus = _corpus(spark, source, config, stages)
         scores = stages.write("scores", scored(corpus.rows, config))
 
     with progress.stage("survey", 2, of=of):
-        rows = survey.check_rows(scores, config)
-        sizes = survey.bucket_sizes(scores, config.dedup)
-        plan = tree.plan_parts(sizes, config)
-        pool_rows, pool_bytes = (sum(sizes[name].to_pylist()) for name in ("rows", "bytes"))
-        header = _header(scores, rows, config)
+        pool = survey.survey(scores, config)
+        plan = tree.plan_parts(pool.buckets, config)
+        header = _header(scores, pool.rows, config)
+        notes = _announce(config, pool, plan)
 
     with progress.stage("parts", 3, of=of):
         candidates = stages.write("candidates", tree.candidates(scores, plan, config, header))
@@ -159,12 +166,14 @@ def _select(
 
     with progress.stage("account", 5, of=of):
         picks = stages.write("picks", spark.createDataFrame(picked.select(ledgers.PICKS.names)))
-        ledger = stages.write("ledger", ledgers.ledger(scores, candidates, picks, plan, config.dedup))
-        counted = metrics.counts(ledger)
         subset_bytes = sum(picked["bytes"].to_pylist())
-        ratios = set_ratios(scores, picks, subset_bytes, pool_bytes)
+        with ThreadPoolExecutor(2) as both:  # the measure is one task: without company it leaves the other cores idle
+            measured = both.submit(set_ratios, scores, picks, subset_bytes, pool.bytes)
+            ledger = stages.write("ledger", ledgers.ledger(scores, candidates, picks, plan, config.dedup))
+            counted = metrics.counts(ledger)
+            ratios = measured.result()
 
-    if len(picked) == pool_rows:
+    if len(picked) == pool.samples:
         notes.append(f"the budget ({plan.budget}) takes the whole pool: nothing was left out.")
     ids = picked["zip_id"].to_pylist()
     summary = Summary(
@@ -172,7 +181,7 @@ def _select(
         sets=tuple(
             SetLine(name, samples, size, ratios[name]["ratio"], int(ratios[name]["bytes"]))
             for name, samples, size in (
-                ("pool", pool_rows, pool_bytes),
+                ("pool", pool.samples, pool.bytes),
                 ("subset", len(ids), subset_bytes),
                 ("random", int(ratios["random"]["rows"]), int(ratios["random"]["bytes"])),
             )
@@ -184,10 +193,10 @@ def _select(
         checksum=hashlib.sha256("\n".join(ids).encode()).hexdigest(),
         notes=(*corpus.warnings, *notes),
     )
-    manifest = _manifest(corpus, config) | {
+    manifest = _manifest(corpus, config, codec) | {
         "budget": {"unit": plan.budget.unit, "amount": plan.budget.amount},
         "parts": plan.parts,
-        "rows": rows,
+        "rows": pool.rows,
         "selected": len(ids),
         "checksum": summary.checksum,
         "ratios": ratios,
@@ -202,11 +211,15 @@ def _select(
     )
 
 
-def _write(selection: Selection, output: Output, format: str) -> None:
+def _write(selection: Selection, output: Output, format: Format) -> None:
     """All tables of a selection; with delta all are Delta tables, with jsonl the subset alone is JSON lines."""
-    for name in TABLES:
-        of_table = format if format == "delta" or name == "subset" else "parquet"
+
+    def write(name: str) -> None:
+        of_table: Format = format if format == "delta" or name == "subset" else "parquet"
         output.write(name, getattr(selection, name), of_table)
+
+    with ThreadPoolExecutor(len(TABLES)) as at_once:  # small tables: most of their time is Spark's, not work
+        list(at_once.map(write, TABLES))
 
 
 def _corpus(
@@ -215,9 +228,12 @@ def _corpus(
     return read_corpus(spark, source, config, lambda frame: stages.write("input", frame))
 
 
-def _session(config: SelectConfig | ScoreConfig, source: Source) -> SparkSession:
-    delta = source.format == "delta" or getattr(config, "format", None) == "delta"
-    return get_session(config, delta=delta)
+def _session(config: SelectConfig | ScoreConfig, source: Source | DataFrame) -> tuple[SparkSession, dict[str, Any]]:
+    """The session, and the codec's facts: it proves itself while Spark starts."""
+    delta = getattr(source, "format", None) == "delta" or getattr(config, "format", None) == "delta"
+    with ThreadPoolExecutor(1) as beside:
+        codec = beside.submit(proven_codec, config)
+        return get_session(config, delta=delta), codec.result()
 
 
 def _header(scores: DataFrame, rows: int, config: SelectConfig) -> bytes:
@@ -227,10 +243,9 @@ def _header(scores: DataFrame, rows: int, config: SelectConfig) -> bytes:
     return trained_header(config, survey.sampled_texts(scores, rows, HEADER_SAMPLES))
 
 
-def _manifest(corpus: Corpus, config: SelectConfig | ScoreConfig) -> dict[str, Any]:
+def _manifest(corpus: Corpus, config: SelectConfig | ScoreConfig, codec: dict[str, Any]) -> dict[str, Any]:
     """What the result depends on, and how it is called."""
     key = choice_key(config)
-    codec = make_codec(Choice(**config.model_dump(include=set(Choice.model_fields))))
     return {
         "run_id": uuid.uuid4().hex,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -239,29 +254,27 @@ def _manifest(corpus: Corpus, config: SelectConfig | ScoreConfig) -> dict[str, A
         "config": key,
         "config_hash": hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest(),
         "versions": library_versions(),
-        "codec": {"name": codec.name, "level": codec.level, "window": codec.window} | _self_check(codec),
+        "codec": codec,
     }
 
 
-def _self_check(codec: Any) -> dict[str, Any]:
-    if not isinstance(codec, ZstdCodec):
-        return {}
-    check = codec.self_check()
-    if not check.seen:
-        raise EngineError(
-            f"zstd {library_versions()['zstd']} does not find a duplicate {format_bytes(check.window)} back "
-            f"({check.conditional} bytes given the window, {check.alone} alone); use a smaller --window"
-        )
-    return {"self_check": {"alone": check.alone, "conditional": check.conditional, "seen": check.seen}}
-
-
-def _announcements(config: SelectConfig) -> list[str]:
-    """What a user should hear about the options before the run."""
+def _announce(config: SelectConfig, pool: survey.Survey, plan: tree.Plan) -> list[str]:
+    """What a user should hear before the choice begins; said at once, and again in the summary."""
     notes = []
     if config.codec == "zlib" and not IS_CLASSIC_ZLIB:
         notes.append(
-            "this Python is built with zlib-ng, whose sizes differ from the classic zlib's: not the paper's picks."
+            "this Python is built with zlib-ng, whose sizes are not the classic zlib's: not the paper's picks."
         )
+    if config.selector == "multistage":
+        mean = pool.bytes / max(pool.samples, 1)
+        picks = min(pool.samples, plan.budget.amount / (mean if plan.budget.unit == "bytes" else 1))
+        trials = rounds_cost(math.ceil(picks), pool.samples, config.k1, config.k2, config.k3)
+        minutes = trials * mean / MULTISTAGE_RATE / 60
+        notes.append(
+            f"multistage compresses {trials:,} candidates for this budget: about {minutes:,.1f} minutes of one core."
+        )
+    for note in notes:
+        logger.warning("%s", note)
     return notes
 
 

@@ -20,7 +20,7 @@ _FACTOR = {
     "Gi": 2**30,
     "Ti": 2**40,
 }
-_NUMBER = re.compile(r"(?P<number>-?\d+(?:[._]\d+)*)(?P<prefix>[kKMGT]i?)?(?P<unit>B|%)?")
+_NUMBER = re.compile(r"(?P<number>-?\d+(?:[._]\d+)*)(?P<prefix>[kKMGT]i?)?(?P<unit>B|%)?", re.ASCII)
 _BUDGET_FORMS = "a number of rows (10000), a share of the pool (5%) or a size (500MB, 64MiB)"
 
 
@@ -39,7 +39,7 @@ class Budget:
         """The same budget with a share turned into rows of a pool of ``rows`` samples (rounded up, so never none)."""
         if self.unit != "share":
             return self
-        return Budget("rows", min(rows, math.ceil(self.amount * rows - 1e-9)))
+        return Budget("rows", min(rows, max(1, math.ceil(self.amount * rows - 1e-9))))
 
     def __str__(self) -> str:
         if self.unit == "share":
@@ -54,7 +54,7 @@ def parse_size(text: str | int, field: str = "size") -> int:
     (8388608, 1500000, 512)
     """
     number, unit = _parse(str(text), field, "a size such as 8MiB or 500MB")
-    if unit == "%" or number <= 0:
+    if unit == "%" or number < 1:
         raise UsageError(f"{field} must be a size above 0 such as 8MiB or 500MB, got {text!r}")
     return int(number)
 
@@ -64,7 +64,7 @@ def parse_budget(text: str | int | Budget, field: str = "budget") -> Budget:
     if isinstance(text, Budget):
         return text
     number, unit = _parse(str(text), field, _BUDGET_FORMS)
-    if number <= 0:
+    if number <= 0 or (unit == "B" and number < 1):
         raise UsageError(f"{field} must be above 0, got {text!r}; give {_BUDGET_FORMS}")
     if unit == "%":
         if number > 100:
@@ -84,9 +84,10 @@ def _parse(text: str, field: str, forms: str) -> tuple[float, str]:
         raise UsageError(f"{field} must be {forms}, got {text!r}")
     prefix, unit = match["prefix"] or "", match["unit"] or ""
     prefix = "k" if prefix == "K" else prefix
-    if unit == "%" and prefix:
+    number = float(match["number"].replace("_", "")) * _FACTOR[prefix]
+    if (unit == "%" and prefix) or not math.isfinite(number):
         raise UsageError(f"{field} must be {forms}, got {text!r}")
-    return float(match["number"].replace("_", "")) * _FACTOR[prefix], unit
+    return number, unit
 
 
 def format_bytes(size: float) -> str:

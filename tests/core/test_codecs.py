@@ -124,6 +124,13 @@ def test_zstd_sees_samples_larger_than_its_layers(small_layers, size):
         assert size > small_layers[-1] or is_seen(context, 0)
 
 
+def test_zstd_keeps_the_end_of_a_sample_larger_than_its_layers(small_layers):
+    long = random_samples(1, 40 * KIB)[0]
+    context = ZstdCodec().context([long, long[-200:], long[:200]])
+    context.add(0)
+    assert [is_seen(context, row) for row in (1, 2)] == [True, False]
+
+
 @pytest.mark.parametrize("size", [16 * KIB, 16 * KIB + 1, 300 * KIB, 9 * MIB])
 def test_zstd_sees_a_duplicate_of_any_size(size):
     long, other = random_samples(1, size)[0], b"something else"
@@ -173,7 +180,7 @@ def test_zstd_bounds_are_upper_bounds_below_enough_and_leave_the_exact_size_to_b
             assert (bound == size) if is_exact else (size <= bound < enough)
             early += not is_exact
             if step % 3 == 0:
-                assert asked.conditional_size(row) == (size, True)
+                assert asked.conditional_size(row, size) == (size, True)  # the size itself is not below it
     assert early > 50
 
 

@@ -62,6 +62,10 @@ def test_a_preset_as_a_flag_replaces_that_of_the_file(flags, file, codec):
     assert layered(SelectConfig, flags, file).codec == codec
 
 
+def test_a_replaced_preset_leaves_nothing_behind():
+    assert layered(SelectConfig, {"preset": "default"}, {"preset": "reference"}) == SelectConfig()
+
+
 @pytest.mark.parametrize("name", ["paper", "reference"])
 def test_presets_of_the_paper_are_one_part_without_deduplication_unless_told(name):
     config = layered(SelectConfig, {"preset": name})

@@ -141,6 +141,7 @@ class Cover:
 
     def gain(self, index, enough=0.0):
         self.asked += 1
+        assert self.asked < 10_000, "asked for ever"
         new = sorted(self.sets[index] - self.covered)
         if self.answers_early:  # without looking whether the first element is still new
             bound = self.weight(set(new) | {min(self.sets[index])})
@@ -190,9 +191,18 @@ def test_lazy_asks_far_less_often_than_greedy():
     rng = np.random.default_rng(0)
     sets = [frozenset(rng.choice(2000, size=rng.integers(1, 60)).tolist()) for _ in range(1000)]
     cover = Cover(sets, [1] * 2000)
-    picks = Lazy()(cover, np.ones(1000), Limit(50, np.ones(1000)))
+    costs = rng.integers(1, 6, 1000).astype(float)
+    picks = Lazy()(cover, costs, Limit(50, np.ones(1000)))
     assert len(picks.indices) == 50
     assert cover.asked < 50 * 1000 / 20
+
+
+def test_lazy_comes_to_an_end_where_a_bound_below_its_rival_rounds_up_to_it():
+    costs = np.array([15.0, 3.0])
+    assert 25 / 3 * 15 > 125  # so that 125 looks too little beside a rival with 25 / 3
+    assert 125 / 15 == 25 / 3  # and yet stays at the top
+    cover = Cover([{1}, {0}], [25, 125], answers_early=True)
+    assert Lazy()(cover, costs, Limit(2, np.ones(2))).indices == [0, 1]
 
 
 def test_lazy_reports_what_each_pick_added():

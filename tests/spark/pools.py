@@ -5,10 +5,33 @@ from __future__ import annotations
 import random
 from typing import Any
 
-WORDS = (
-    "amber basin cedar delta ember fjord grove heath inlet jetty knoll ledge marsh north ocean prairie quarry ridge "
-    "slope tundra upland valley wharf yonder zephyr"
-).split()
+WORDS = [
+    "amber",
+    "basin",
+    "cedar",
+    "delta",
+    "ember",
+    "fjord",
+    "grove",
+    "heath",
+    "inlet",
+    "jetty",
+    "knoll",
+    "ledge",
+    "marsh",
+    "north",
+    "ocean",
+    "prairie",
+    "quarry",
+    "ridge",
+    "slope",
+    "tundra",
+    "upland",
+    "valley",
+    "wharf",
+    "yonder",
+    "zephyr",
+]
 
 
 def texts(count: int, seed: int = 0) -> list[str]:
@@ -17,7 +40,9 @@ def texts(count: int, seed: int = 0) -> list[str]:
     made = []
     for number in range(count):
         if number % 3 == 0:
-            made.append(f"Please translate the sentence about the {noise.choice(WORDS)} into French, number {number % 40}.")
+            made.append(
+                f"Please translate the sentence about the {noise.choice(WORDS)} into French, number {number % 40}."
+            )
         elif number % 17 == 0 and made:
             made.append(noise.choice(made))
         else:

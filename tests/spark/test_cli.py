@@ -32,7 +32,13 @@ def _session(spark):
 def test_select_writes_all_outputs_and_a_manifest(pool, tmp_path, capsys):
     out = tmp_path / "out"
     assert run(["select", str(pool), "--output", str(out), "--budget", "30", "--group-column", "source"]) == 0
-    assert sorted(entry.name for entry in out.iterdir()) == ["ledger", "manifest.json", "metrics", "quarantine", "subset"]
+    assert sorted(entry.name for entry in out.iterdir()) == [
+        "ledger",
+        "manifest.json",
+        "metrics",
+        "quarantine",
+        "subset",
+    ]
     subset = pq.read_table(out / "subset").sort_by("zip_rank").to_pydict()
     assert subset["zip_rank"] == list(range(30))
     assert len(pq.read_table(out / "ledger")) == 300
@@ -61,7 +67,9 @@ def test_jsonl_and_overwrite(pool, tmp_path):
     assert run([*command, "--budget", "5"]) == 0
     assert run([*command, "--budget", "7"]) == 3
     assert run([*command, "--budget", "7", "--overwrite"]) == 0
-    lines = [line for file in sorted((tmp_path / "out/subset").glob("part-*")) for line in file.read_text().splitlines()]
+    lines = [
+        line for file in sorted((tmp_path / "out/subset").glob("part-*")) for line in file.read_text().splitlines()
+    ]
     assert [json.loads(line)["zip_rank"] for line in lines] == list(range(7))
     assert len(pq.read_table(tmp_path / "out/ledger")) == 300
 
@@ -76,7 +84,9 @@ def test_score_writes_every_rows_ratio(pool, tmp_path):
 def test_conf_select_yml_holds_every_option_and_changes_nothing():
     path = ROOT / "conf" / "select.yml"
     assert path.read_text() == as_yaml(SelectConfig)
-    assert yaml.safe_load(path.read_text()).keys() == {field.alias or name for name, field in SelectConfig.model_fields.items()}
+    assert yaml.safe_load(path.read_text()).keys() == {
+        field.alias or name for name, field in SelectConfig.model_fields.items()
+    }
     assert layered(SelectConfig, {}, read_config_file(path)) == SelectConfig()
 
 

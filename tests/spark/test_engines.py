@@ -1,4 +1,4 @@
-"""The same ids on every engine: classic local, Connect, spark-submit on a local cluster. Each runs as a user would start it."""
+"""The same ids on every engine: classic local, Connect, spark-submit on a local cluster; each started as a user does."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ ROOT = Path(__file__).parents[2]
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(os.environ.get("ZIPSPARK_TEST_REMOTE") == "1", reason="starts engines of its own: once is enough"),
+    pytest.mark.skipif(
+        os.environ.get("ZIPSPARK_TEST_REMOTE") == "1", reason="starts engines of its own: once is enough"
+    ),
 ]
 
 
@@ -50,7 +52,9 @@ def classic(folder) -> dict:
 
 def same_ids(folder: Path, out: str, classic: dict) -> None:
     assert json.loads((folder / out / "manifest.json").read_text())["checksum"] == classic["checksum"]
-    ids = [pq.read_table(folder / name / "subset").sort_by("zip_rank")["zip_id"].to_pylist() for name in ("classic", out)]
+    ids = [
+        pq.read_table(folder / name / "subset").sort_by("zip_rank")["zip_id"].to_pylist() for name in ("classic", out)
+    ]
     assert ids[0] == ids[1]
     assert len(ids[0]) == 40
 

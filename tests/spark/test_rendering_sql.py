@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import random
-import sys
 from collections import Counter
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pyspark.sql.functions as F
 import pytest
-from pyspark.sql import SparkSession
 from pyspark.sql.types import StructType
 
 from zipspark.core.rendering import RenderError, detect_layout, kinds_of_records, layout_renderer
 from zipspark.errors import InputError, UsageError
 from zipspark.spark.rendering import expression_column, kinds_of, problem_column, text_column
-
-
-@pytest.fixture(scope="module")
-def spark():
-    os.environ["PYSPARK_PYTHON"] = sys.executable
-    builder = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
-    return builder.config("spark.sql.shuffle.partitions", "2").getOrCreate()
-
 
 ROLES = ["user", "assistant", "human", "gpt", "system", "tool"]
 NASTY = [

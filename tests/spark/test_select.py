@@ -41,7 +41,19 @@ def test_subset_has_the_budget_the_inputs_columns_and_ranks_in_order(chosen):
 def test_ledger_has_every_row_once_with_its_decision(chosen):
     ledger = chosen.ledger.collect()
     assert chosen.ledger.columns == [
-        *("zip_id", "group", "bytes", "ratio", "part", "decision", "reason", "rank", "marginal_ratio", "file", "position")
+        *(
+            "zip_id",
+            "group",
+            "bytes",
+            "ratio",
+            "part",
+            "decision",
+            "reason",
+            "rank",
+            "marginal_ratio",
+            "file",
+            "position",
+        )
     ]
     offered = rows(600)
     assert sorted(row.position for row in ledger) == list(range(600))
@@ -107,7 +119,9 @@ def test_many_parts_stay_close_to_one(pool):
 @pytest.mark.parametrize("parts", [1, 5])
 def test_byte_budget_is_met_to_less_than_the_smallest_sample_left_out(spark, parts):
     # Two tiny samples that no part would hand up: they add least per byte, but fit what is left.
-    pool = spark.createDataFrame([*rows(300), *({"id": f"t{n}", "source": "x", "text": "a" * (3 + n)} for n in (0, 1))], SCHEMA)
+    pool = spark.createDataFrame(
+        [*rows(300), *({"id": f"t{n}", "source": "x", "text": "a" * (3 + n)} for n in (0, 1))], SCHEMA
+    )
     for budget in (1000, 3001):
         selection = zipspark.select(pool, budget=f"{budget}B", parts=parts)
         ledger = selection.ledger.collect()
@@ -135,7 +149,9 @@ def test_own_ids_name_rows_and_the_lowest_of_equal_contents_is_kept(spark):
 
 
 def test_bad_rows_are_quarantined_and_named(spark):
-    pool = spark.createDataFrame([*((str(n), "x", text) for n, text in enumerate(texts(50))), ("n", "x", None), ("e", "x", " ")], SCHEMA)
+    pool = spark.createDataFrame(
+        [*((str(n), "x", text) for n, text in enumerate(texts(50))), ("n", "x", None), ("e", "x", " ")], SCHEMA
+    )
     selection = zipspark.select(pool, budget=5, max_bad_fraction=0.1)
     assert sorted(row.reason for row in selection.quarantine.collect()) == ["empty", "null:text"]
     assert Counter(row.decision for row in selection.ledger.collect())["quarantined"] == 2
@@ -154,7 +170,11 @@ def test_columns_that_zipspark_writes_are_replaced_with_a_warning(spark):
     ("data", "options", "message"),
     [
         ([("a", None, "one"), (None, None, "two")], {"id_column": "id"}, "id_column 'id' must have no nulls, got 1"),
-        ([("a", None, "one"), ("a", None, "two")], {"id_column": "id"}, r"id_column 'id' must not repeat, got a \(2x\)"),
+        (
+            [("a", None, "one"), ("a", None, "two")],
+            {"id_column": "id"},
+            r"id_column 'id' must not repeat, got a \(2x\)",
+        ),
         ([("a", None, "one")], {"group_column": "nope"}, "nope"),
         ([("a", None, None)], {}, "1 of 1 rows cannot be read"),
         ([("a", None, "one"), ("b", None, "two")], {"driver_cap": "1B", "parts": 2}, "driver_cap"),

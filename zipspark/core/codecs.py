@@ -1,7 +1,7 @@
 """What a compressor must be able to do for selection: size a sample alone, and size it given what was chosen.
 
-Two codecs stand behind this protocol: `zlib_codec` (the paper's: exact, 32 KiB of memory) and `zstd_codec` (sees megabytes
-back). Sizes are bytes throughout. A context belongs to one pool and speaks of its samples by index, so that it can
+Two codecs stand behind this protocol: `zlib_codec` (the paper's: exact, 32 KiB of memory) and `zstd_codec` (sees
+megabytes back). Sizes are bytes throughout. A context belongs to one pool and speaks of its samples by index, so that it can
 remember what it measured before.
 """
 
@@ -45,9 +45,15 @@ class Context(Protocol):
 class Codec(Protocol):
     """A compressor with its settings."""
 
-    name: str
-    level: int
-    window: int  # bytes it can look back
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def level(self) -> int: ...
+
+    @property
+    def window(self) -> int:
+        """Bytes it can look back."""
 
     def sizes(self, samples: Iterable[bytes]) -> Sizes:
         """Compressed bytes of each sample alone, whatever pool it is in."""

@@ -1,7 +1,7 @@
 """Min-hash: one number per sample that look-alikes tend to share, so that they can be brought into the same part.
 
-Two samples have the same min-hash with a probability equal to the share of byte 8-grams they have in common (Broder 1997,
-with one permutation).
+Two samples have the same min-hash with a probability equal to the share of byte 8-grams they have in common (Broder
+1997, with one permutation).
 """
 
 from __future__ import annotations

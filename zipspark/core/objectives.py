@@ -1,7 +1,7 @@
 """What a good set is. An objective values a set S; selectors only ever ask it what one more sample adds.
 
-An objective and a selector meet in `gain` (and its bounds) and `add`; the paper's multi-stage selector also asks for the
-ratio the whole set would have, `set_ratios`.
+An objective and a selector meet in `gain` (and its bounds) and `add`; the paper's multi-stage selector also asks for
+the ratio the whole set would have, `set_ratios`.
 """
 
 from __future__ import annotations

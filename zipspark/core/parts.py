@@ -1,7 +1,7 @@
 """How a pool is cut into parts: by content, so that look-alikes meet, and of even size, whatever is common in the pool.
 
-Samples are counted in fine buckets of their min-hash; the buckets are packed into parts. A bucket that is larger than a part
-(one template can be a third of a pool) is split by content hash.
+Samples are counted in fine buckets of their min-hash; the buckets are packed into parts. A bucket that is larger than a
+part (one template can be a third of a pool) is split by content hash.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def part_count(pool_bytes: int, part_bytes: int = PART_BYTES) -> int:
 
 
 def pack(bucket_bytes: Mapping[int, int], parts: int) -> dict[int, list[int]]:
-    """Parts for each bucket: ``{bucket: [part of its first slice, ...]}``; slice s holds contents with hash % slices == s.
+    """``{bucket: [part of its first slice, ...]}``; slice s of a bucket holds the contents with hash % slices == s.
 
     Largest slice first into the emptiest part (longest processing time, Graham 1969: at most 4/3 of the best possible).
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import md5
+from typing import Any
 
 from zipspark.config import Choice
 from zipspark.core.codecs import Codec
@@ -21,6 +22,8 @@ from zipspark.core.objectives import Objective, Ratio
 from zipspark.core.selectors import Lazy, MultiStage, Selector
 from zipspark.core.zlib_codec import PLAIN, PYTHON_LIST, ZlibCodec
 from zipspark.core.zstd_codec import HEADER_SAMPLES, ZstdCodec
+from zipspark.errors import EngineError
+from zipspark.units import format_bytes
 
 
 def make_codec(choice: Choice, header: bytes = b"") -> Codec:
@@ -42,6 +45,24 @@ def make_selector(choice: Choice) -> Selector:
         return Lazy()
     as_released = choice.preset == "reference"
     return MultiStage(choice.k1, choice.k2, choice.k3, drop_rejects=as_released, single_precision=as_released)
+
+
+def proven_codec(choice: Choice) -> dict[str, Any]:
+    """Name, level and window of the codec, JSON-ready, with what its self-check saw.
+
+    Raises `EngineError` where this machine's zstd does not find a duplicate at the far end of the window.
+    """
+    codec = make_codec(choice)
+    facts = {"name": codec.name, "level": codec.level, "window": codec.window}
+    if not isinstance(codec, ZstdCodec):
+        return facts
+    check = codec.self_check()
+    if not check.seen:
+        raise EngineError(
+            f"window must be one that zstd sees to its end: of a duplicate {format_bytes(check.window)} back it needs "
+            f"{check.conditional:,} bytes at level {codec.level}, {check.alone:,} alone; give a smaller --window"
+        )
+    return facts | {"self_check": {"alone": check.alone, "conditional": check.conditional, "seen": check.seen}}
 
 
 def content_hash(sample: bytes) -> str:

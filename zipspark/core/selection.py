@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +43,7 @@ class Ranking:
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[int]:
         return iter(self.indices.tolist())
 
 
@@ -65,7 +65,7 @@ def select(
             are never exceeded, and missed by less than the smallest sample left out. A budget above the pool takes all.
         ids: n unique names by which equal gains are decided, lowest first. Default: the content's hash, so that the
             ranking does not depend on the order of the samples; with presets ``paper`` and ``reference`` the position.
-        header: zstd's literal statistics to use instead of training them on these samples: parts of one pool share them.
+        header: zstd's literal statistics, instead of training them on these samples: parts of one pool share them.
         overshoot: let the last pick exceed a budget of bytes (what a part does, so that it never comes back empty).
         options: those of `zipspark.config.Choice`: preset, objective, selector, k1, k2, k3, codec, level, window.
 
@@ -94,9 +94,10 @@ def select(
     units = np.ones(len(ordered)) if limit_of.unit == "rows" else costs
     limit = Limit(limit_of.amount, units, overshoot or choice.preset == "reference")
     picks = make_selector(choice)(make_objective(choice, ordered, header), costs, limit)
-    # The released program finishes its last round; its ranking is cut where the budget is met.
-    count = min(len(picks.indices), int(limit_of.amount)) if limit_of.unit == "rows" else len(picks.indices)
-    picked = np.asarray(picks.indices[:count], dtype=np.int64)
+    picked = np.asarray(picks.indices, dtype=np.int64)
+    # Who may overshoot finishes a whole round (as the released program does): cut where the budget is met.
+    count = int(np.searchsorted(np.cumsum(units[picked]), limit_of.amount)) + 1
+    picked = picked[:count]
     return Ranking(
         indices=np.asarray(order, dtype=np.int64)[picked],
         gains=np.asarray(picks.gains[:count], dtype=np.float64),
@@ -107,7 +108,10 @@ def select(
 
 def _as_bytes(sample: bytes | str, position: int) -> bytes:
     if isinstance(sample, str):
-        sample = sample.encode()
+        try:
+            sample = sample.encode()
+        except UnicodeEncodeError:  # a lone surrogate
+            raise InputError(f"samples must be valid text, got one UTF-8 cannot hold at position {position}") from None
     if not isinstance(sample, bytes):
         raise InputError(f"samples must be bytes or str, got {type(sample).__name__} at position {position}")
     if not sample:
@@ -119,8 +123,11 @@ def _canonical_order(choice: Choice, hashes: Sequence[str], ids: Sequence[str] |
     """Positions in the order that decides ties: by id, else by content (copies by position), else as they stand."""
     positions = range(len(hashes))
     if ids is not None:
-        if len(set(ids)) != len(hashes):
-            raise InputError(f"ids must be unique, one for each of {len(hashes):,} samples, got {len(set(ids)):,}")
+        if not len(set(ids)) == len(ids) == len(hashes):
+            raise InputError(
+                f"ids must be unique, one for each of {len(hashes):,} samples, got {len(ids):,} "
+                f"with {len(set(ids)):,} names"
+            )
         return sorted(positions, key=ids.__getitem__)
     if choice.preset in ("paper", "reference"):
         return list(positions)

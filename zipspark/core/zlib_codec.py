@@ -1,7 +1,8 @@
 """zlib, as the paper uses it: exact conditional sizes, a memory of 32 KiB.
 
-A deflate state that has been fed S once can be copied for each candidate x; feeding x to the copy and finishing it gives,
-byte for byte, the size of compressing S + [x] afresh. So a round costs one sample per candidate, not the whole set.
+A deflate state that has been fed S once can be copied for each candidate x; feeding x to the copy and finishing it
+gives, byte for byte, the size of compressing S + [x] afresh. So a round costs one sample per candidate, not the whole
+set.
 """
 
 from __future__ import annotations

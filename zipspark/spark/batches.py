@@ -1,7 +1,7 @@
 """Arrow batches in and out of executors.
 
-mapInArrow matches output columns by position, silently; so every batch that leaves an executor is built by `batch` from a
-fixed schema. And every task says which libraries it measured with: sizes made by two versions cannot be compared.
+mapInArrow matches output columns by position, silently; so every batch that leaves an executor is built by `batch` from
+a fixed schema. And every task says which libraries it measured with: sizes made by two versions cannot be compared.
 """
 
 from __future__ import annotations

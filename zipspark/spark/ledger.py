@@ -116,5 +116,5 @@ def quarantine(scores: DataFrame) -> DataFrame:
 
 
 def scores_table(scores: DataFrame) -> DataFrame:
-    """What ``zipspark score`` writes: ``zip_id, group, bytes, ratio, file, position``; copies are numbered, none is left out."""
+    """What ``zipspark score`` writes: ``zip_id, group, bytes, ratio, file, position`` of every row, copies included."""
     return with_ids(scores.drop("text", "record")).select("zip_id", "group", "bytes", "ratio", "file", "position")

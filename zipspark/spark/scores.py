@@ -11,6 +11,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from zipspark.config import Choice
+from zipspark.core.codecs import lengths
 from zipspark.core.minhash import min_hashes
 from zipspark.core.presets import make_codec
 from zipspark.spark.batches import batch, library_versions, require_versions, spark_schema
@@ -48,10 +49,11 @@ class _Score:
         for rows in batches:
             text = rows.column("text")
             fine = text.is_valid().to_numpy(zero_copy_only=False)
-            samples = text.drop_null()
-            sizes = np.diff(_offsets(samples))
-            ratios = sizes / codec.sizes(samples.to_pylist())
-            buckets = min_hashes(_values(samples), _offsets(samples)) % BUCKETS
+            samples = text.drop_null().to_pylist()
+            sizes = lengths(samples)
+            offsets = np.concatenate([[0], np.cumsum(sizes)])
+            ratios = sizes / codec.sizes(samples)
+            buckets = min_hashes(b"".join(samples), offsets) % BUCKETS
             scored = {name: rows.column(name) for name in rows.schema.names}
             scored |= {
                 "bytes": _spread(sizes, fine, pa.int64()),
@@ -61,21 +63,10 @@ class _Score:
             yield batch(SCORES, scored)
 
 
-def scored(rows: DataFrame, choice: Choice) -> DataFrame:
+def scored(rows: DataFrame, config: Choice) -> DataFrame:
     """Canonical rows (`corpus.Corpus.rows`) with `SCORES`' further columns, lazily: write it once, then read that."""
     hashed = rows.withColumn("content", F.md5("text"))
-    return hashed.mapInArrow(_Score(choice, library_versions()), spark_schema(SCORES))
-
-
-def _offsets(samples: pa.BinaryArray) -> np.ndarray:
-    """(n + 1,) where each sample begins in `_values`, from 0."""
-    ends = np.cumsum(pa.compute.binary_length(samples).to_numpy(zero_copy_only=False), dtype=np.int64)
-    return np.concatenate([[0], ends])
-
-
-def _values(samples: pa.BinaryArray) -> memoryview:
-    """The bytes of all samples, one after the other."""
-    return memoryview(b"".join(samples.to_pylist()))
+    return hashed.mapInArrow(_Score(Choice(**config.choice()), library_versions()), spark_schema(SCORES))
 
 
 def _spread(values: np.ndarray, fine: np.ndarray, kind: pa.DataType) -> pa.Array:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -13,31 +16,48 @@ from zipspark.errors import InputError
 _SHOWN = 5  # examples in a message
 
 
-def check_rows(scores: DataFrame, options: PoolOptions) -> int:
-    """Rows of the input. Raises `InputError` when there are none, too many are bad, or an id is missing or repeats."""
-    counts = scores.groupBy("problem").count().toArrow().to_pydict()
-    rows = sum(counts["count"])
-    bad = sum(count for problem, count in zip(counts["problem"], counts["count"], strict=True) if problem is not None)
+@dataclass(frozen=True)
+class Survey:
+    """Row counts of a pool, and the sizes of its buckets."""
+
+    rows: int  # of the input
+    bad: int  # with a problem
+    buckets: pa.Table  # bucket, rows, bytes of what can be chosen: with dedup each content once
+
+    @property
+    def samples(self) -> int:
+        """Rows that can be chosen."""
+        return sum(self.buckets["rows"].to_pylist())
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of rendered text that can be chosen."""
+        return sum(self.buckets["bytes"].to_pylist())
+
+
+def survey(scores: DataFrame, options: PoolOptions) -> Survey:
+    """Count a pool. Raises `InputError` when it is empty, too much of it is bad, or an id is missing or repeats."""
+    is_bad = F.col("problem").isNotNull().alias("bad")
+    copies = F.count("*").alias("copies")
+    kept = F.lit(1) if options.dedup else F.col("copies")
+    contents = scores.groupBy(is_bad, "content", "bucket", "bytes").agg(copies)
+    sizes = contents.groupBy("bad", "bucket").agg(
+        F.sum("copies").alias("copies"), F.sum(kept).alias("rows"), F.sum(kept * F.col("bytes")).alias("bytes")
+    )
+    found = sizes.toArrow().sort_by("bucket")
+    rows = sum(found["copies"].to_pylist())
+    bad = sum(found.filter(found["bad"])["copies"].to_pylist())
     if rows == 0:
         raise InputError("input holds no rows")
     if bad > options.max_bad_fraction * rows or bad == rows:
         raise InputError(_too_many_bad(scores, rows, bad, options.max_bad_fraction))
     if options.id_column:
         _check_ids(scores, options.id_column)
-    return rows
-
-
-def bucket_sizes(scores: DataFrame, dedup: bool) -> pa.Table:
-    """Per min-hash bucket ``bucket, rows, bytes`` of what can be chosen: with ``dedup`` each content once."""
-    samples = scores.where("problem is null").select("content", "bucket", "bytes")
-    if dedup:
-        samples = samples.groupBy("content").agg(F.first("bucket").alias("bucket"), F.first("bytes").alias("bytes"))
-    sizes = samples.groupBy("bucket").agg(F.count("*").alias("rows"), F.sum("bytes").alias("bytes"))
-    return sizes.toArrow().sort_by("bucket")
+    return Survey(rows, bad, found.filter(pc.invert(found["bad"])).select(["bucket", "rows", "bytes"]))
 
 
 def sampled_texts(scores: DataFrame, rows: int, count: int) -> list[bytes]:
-    """The texts with the ``count`` lowest content hashes (all of a smaller pool): the same in whatever order rows come."""
+    """The texts with the ``count`` lowest content hashes: the same in whatever order rows come."""
     # Four times as many as are needed on average: a pool of copies has fewer contents than rows.
     share = 4 * count / max(rows, 1)
     good = scores.where("problem is null")

@@ -49,7 +49,7 @@ _FILLERS = 1000  # small samples that are offered at once to fill what is left o
 
 @dataclass(frozen=True)
 class Plan:
-    """How the pool is cut and what each part owes. Part of the key of a ranking: made from the data, never from cores."""
+    """How the pool is cut and what each part owes: made from the data, never from cores."""
 
     budget: Budget  # in rows or bytes, of the whole pool
     bucket_parts: Mapping[int, Sequence[int]]  # min-hash bucket -> parts of its slices
@@ -101,7 +101,7 @@ def candidates(scores: DataFrame, plan: Plan, config: SelectConfig, header: byte
     placed = part_column(scores.where("problem is null"), plan).select(*columns)
     spread = _by_part(placed, plan.parts).sortWithinPartitions("part", "content", *COPY_ORDER)
     task = _SelectPart(
-        choice=Choice(**config.model_dump(include=set(Choice.model_fields))),
+        choice=Choice(**config.choice()),
         dedup=config.dedup,
         unit=plan.budget.unit,
         quotas=tuple(plan.quotas),
@@ -140,7 +140,7 @@ def fill(handed_up: pa.Table, scores: DataFrame, plan: Plan, config: SelectConfi
 
 
 def merge(handed_up: pa.Table, plan: Plan, config: SelectConfig, header: bytes) -> pa.Table:
-    """The final ranking: ``handed_up`` (all parts' candidates) with the picks only, in order, ranks over the whole pool."""
+    """The final ranking: of ``handed_up`` (all parts' candidates) the picks, in order, ranked over the whole pool."""
     if plan.parts == 1:
         return handed_up
     ranking = select(
@@ -148,7 +148,7 @@ def merge(handed_up: pa.Table, plan: Plan, config: SelectConfig, header: bytes) 
         plan.budget,
         ids=handed_up["zip_id"].to_pylist(),
         header=header,
-        **config.model_dump(include=set(Choice.model_fields)),
+        **config.choice(),
     )
     return _ranked(handed_up, ranking)
 
@@ -198,7 +198,7 @@ class _SelectPart:
             ids=None if positional else rows["zip_id"].to_pylist(),
             header=self.header,
             overshoot=len(self.quotas) > 1,
-            **self.choice.model_dump(),
+            **self.choice.choice(),
         )
         picked = _ranked(rows, ranking)
         for chunk in picked.to_batches(max_chunksize=1000):
