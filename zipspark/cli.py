@@ -15,8 +15,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from rich.console import Console
 
-from zipspark.config import SECTIONS, ScoreConfig, SelectConfig, layered, options_of, read_config_file, shown
-from zipspark.errors import EXIT_DONE, EXIT_INTERRUPTED, EngineError, UsageError, ZipsparkError
+from zipspark.config import SECTIONS, ScoreConfig, SelectConfig, is_switch, layered, options_of, read_config_file, shown
+from zipspark.errors import EXIT_DONE, EXIT_INTERRUPTED, EngineError, InputError, UsageError, ZipsparkError
 
 
 class SectionedCommand(click.Command):
@@ -54,16 +54,21 @@ def flags_of(model: type[BaseModel]) -> Callable[[Any], Any]:
         for section in reversed(SECTIONS):
             for key, field in reversed(options_of(model, section).items()):
                 if key != "input":
-                    command = click.option(f"--{key.replace('_', '-')}", key, cls=OptionOf, **_flag(field))(command)
+                    command = click.option(_names(key, field), key, cls=OptionOf, **_flag(field))(command)
         return click.argument("input", nargs=-1)(command)
 
     return decorate
 
 
+def _names(key: str, field: FieldInfo) -> str:
+    name = key.replace("_", "-")
+    return f"--{name}/--no-{name}" if is_switch(field) else f"--{name}"
+
+
 def _flag(field: FieldInfo) -> dict[str, Any]:
     """How click shows one option. Values are taken as text: `zipspark.config` is what checks them."""
     flag: dict[str, Any] = {"section": shown(field)["section"], "help": field.description, "default": None}
-    if field.annotation is bool and not field.metadata:
+    if is_switch(field):
         return flag | {"is_flag": True}
     if typing.get_origin(field.annotation) is dict:
         return flag | {"multiple": True, "metavar": shown(field)["metavar"]}
@@ -126,12 +131,15 @@ def demo(output: str, budget: str) -> None:
     """
     from zipspark.demo import write_corpus
 
-    corpus = Path(output).with_name(Path(output).name + "-corpus.jsonl")
-    corpus.parent.mkdir(parents=True, exist_ok=True)
-    rows = write_corpus(corpus)
-    click.echo(f"{rows:,} documentation strings of Python's standard library: {corpus}", err=True)
+    corpus = Path(output.rstrip("/") + "-corpus.jsonl")
     flags = {"input": (str(corpus),), "output": output, "budget": budget, "group_column": "source", "overwrite": True}
     options = layered(SelectConfig, flags)
+    try:
+        corpus.parent.mkdir(parents=True, exist_ok=True)
+        rows = write_corpus(corpus)
+    except OSError as error:
+        raise InputError(f"output {output!r} cannot be written beside: {error}; give another --output") from None
+    click.echo(f"{rows:,} documentation strings of Python's standard library: {corpus}", err=True)
     _finish(options, _pipeline().select_to(options), None)
 
 
@@ -156,6 +164,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _fail(arguments, error)
     except (KeyboardInterrupt, click.exceptions.Abort):
         click.echo("zipspark: interrupted; nothing was written", err=True)
+        if "--json" in arguments:
+            click.echo(json.dumps({"error": "interrupted", "exit_code": EXIT_INTERRUPTED}))
         return EXIT_INTERRUPTED
     return EXIT_DONE
 
@@ -187,7 +197,10 @@ def _finish(options: Any, human: Any, machine: Any) -> None:
     if options.json_:
         click.echo(json.dumps(machine, default=str))
     elif not options.quiet:
-        Console(width=None if sys.stdout.isatty() else 100).print(human)
+        if not isinstance(human, str):
+            Console(width=None if sys.stdout.isatty() else 100).print(human)
+            human = f"subset: {human.output}/subset"
+        click.echo(human)  # whole, however long: paths are copied from here
 
 
 def _fail(arguments: Sequence[str], error: ZipsparkError) -> int:

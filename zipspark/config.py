@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, cast
+from typing import Annotated, Any, Literal, TypeVar, cast, get_args
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -113,6 +113,14 @@ class PoolOptions(BaseModel):
         0.01, "limits", "stop when a larger share of rows cannot be read or rendered", ge=0, le=1
     )
 
+    @model_validator(mode="after")
+    def _one_rendering(self) -> PoolOptions:
+        if self.text_expr is not None:
+            for name, given in (("schema", self.schema_ != "auto"), ("roles", self.roles is not None)):
+                if given:
+                    raise ValueError(f"{name} must not stand beside text_expr, which says what the text is")
+        return self
+
     @field_validator("input", mode="before")
     @classmethod
     def _one_or_more(cls, value: Any) -> Any:
@@ -134,9 +142,11 @@ class EngineOptions(BaseModel):
     conf: dict[str, str] = option({}, "engine", "Spark setting, may be repeated", metavar="KEY=VALUE")
     work_dir: str | None = option(None, "engine", "folder for stages; null: beside OUT as .<name>.work", metavar="URI")
     output: str | None = option(None, "result", "folder to write, must not exist unless overwrite", metavar="OUT")
-    overwrite: bool = option(False, "result", "replace an existing OUT once the new one is whole")
-    json_: bool = option(False, "result", "print one JSON object on stdout and nothing else there", alias="json")
-    quiet: bool = option(False, "result", "no progress and no summary")
+    overwrite: bool = option(False, "result", "replace an existing OUT once the new one is whole", strict=True)
+    json_: bool = option(
+        False, "result", "print one JSON object on stdout and nothing else there", alias="json", strict=True
+    )
+    quiet: bool = option(False, "result", "no progress and no summary", strict=True)
 
     @field_validator("conf", mode="before")
     @classmethod
@@ -168,7 +178,9 @@ class SelectConfig(Choice, PoolOptions, EngineOptions):
         None, "choice", "rows (10000), share of the pool (5%) or bytes of text (500MB)", metavar="BUDGET"
     )
     parts: int | None = option(None, "spread", "parts the pool is cut into; null: from its bytes", ge=1)
-    oversample: float = option(2.0, "spread", "candidates a part hands up, as a multiple of its share", ge=1)
+    oversample: float = option(
+        2.0, "spread", "candidates a part hands up, as a multiple of its share", ge=1, allow_inf_nan=False
+    )
     driver_cap: Size = option("256MB", "spread", "most bytes of candidates the driver fetches", metavar="SIZE")
     format: Literal["parquet", "delta", "jsonl"] = option("parquet", "result", "format of OUT/subset")
 
@@ -210,6 +222,10 @@ def layered(model: type[Model], flags: Mapping[str, Any], file: Mapping[str, Any
 
 def checked(model: type[Model], values: Mapping[str, Any]) -> Model:
     """Build ``model`` from ``values``, turning pydantic's report into one `UsageError` for a person."""
+    for name, field in model.model_fields.items():
+        value = values.get(field.alias or name)
+        if isinstance(value, bool) and {int, float} & {field.annotation, *get_args(field.annotation)}:
+            raise UsageError(f"{field.alias or name} must be a number, got {value}")  # to Python True is a 1
     try:
         return model(**values)
     except ValidationError as error:
@@ -285,6 +301,11 @@ def options_of(model: type[BaseModel], section: str) -> dict[str, FieldInfo]:
     """The fields of ``model`` in ``section``, by the name users give them."""
     fields = {field.alias or name: field for name, field in model.model_fields.items()}
     return {key: field for key, field in fields.items() if shown(field)["section"] == section}
+
+
+def is_switch(field: FieldInfo) -> bool:
+    """Whether the flag stands alone (``--quiet``) rather than before a value (``--dedup on``)."""
+    return field.annotation is bool and not any(isinstance(rule, BeforeValidator) for rule in field.metadata)
 
 
 def shown(field: FieldInfo) -> dict[str, Any]:

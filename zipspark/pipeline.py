@@ -15,13 +15,14 @@ import json
 import logging
 import math
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_args
 
+import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
 from zipspark.config import ScoreConfig, SelectConfig, choice_key, layered
@@ -29,20 +30,21 @@ from zipspark.core.presets import proven_codec, trained_header
 from zipspark.core.selectors import MULTISTAGE_RATE, rounds_cost
 from zipspark.core.zlib_codec import IS_CLASSIC_ZLIB
 from zipspark.core.zstd_codec import HEADER_SAMPLES
-from zipspark.errors import EngineError
+from zipspark.errors import EngineError, InputError, UsageError
 from zipspark.report.summary import SetLine, Summary
 from zipspark.spark import ledger as ledgers
 from zipspark.spark import metrics, survey, tree
 from zipspark.spark.batches import library_versions
 from zipspark.spark.corpus import Corpus, read_corpus
 from zipspark.spark.failures import explain_spark_error, first_line
-from zipspark.spark.measure import set_ratios
+from zipspark.spark.measure import random_of, set_ratios
 from zipspark.spark.progress import Progress
 from zipspark.spark.scores import scored
 from zipspark.spark.session import get_session
 from zipspark.storage.inputs import Source, resolve
 from zipspark.storage.output import Format, Output
 from zipspark.storage.stages import Stages
+from zipspark.units import format_bytes
 
 logger = logging.getLogger("zipspark")
 
@@ -63,6 +65,8 @@ class Selection:
 
     def save(self, path: str, *, format: Format = "parquet", overwrite: bool = False) -> None:
         """Write OUT as ``zipspark select --output`` does; raises `InputError` when it exists or cannot be written."""
+        if format not in get_args(Format):
+            raise UsageError(f"format must be one of {', '.join(get_args(Format))}, got {format!r}")
         with _explained(), Output(path, overwrite=overwrite) as output:
             _write(self, output, format)
             output.write_manifest(self.manifest)
@@ -93,6 +97,10 @@ def select(
     """
     frame = None if isinstance(source, (str, list, tuple)) else source
     names = () if frame is not None else (source,) if isinstance(source, str) else tuple(source)  # type: ignore[arg-type]
+    if misplaced := options.keys() & {"output", "overwrite", "format", "json"}:
+        raise UsageError(f"{min(misplaced)} must be given to .save() of what select returns, not to select")
+    if (spark or frame is not None) and (misplaced := options.keys() & {"master", "remote", "conf"}):
+        raise UsageError(f"{min(misplaced)} must be set on the session that is given, or no session be given")
     config = layered(SelectConfig, {"budget": budget, "input": names, **options})
     with _explained():
         found = resolve(config.input) if frame is None else frame
@@ -100,14 +108,18 @@ def select(
         session, codec = (given, proven_codec(config)) if given else _session(config, found)
         stages = Stages(session, config)
         atexit.register(stages.remove)  # the tables are read from it whenever they are looked at
-        return _select(session, found, config, codec, stages, Progress(session, quiet=config.quiet))
+        try:
+            return _select(session, found, config, codec, stages, Progress(session, quiet=config.quiet))
+        except BaseException:
+            stages.remove()
+            raise
 
 
 def select_to(config: SelectConfig) -> Summary:
     """``zipspark select``: choose, and write OUT. Whatever fails or is interrupted leaves no OUT (or the old one)."""
     assert config.output is not None
-    source = resolve(config.input)
     with _explained(), Output(config.output, overwrite=config.overwrite) as output:
+        source = resolve(config.input)
         spark, codec = _session(config, source)
         with Stages(spark, config) as stages:
             progress = Progress(spark, quiet=config.quiet)
@@ -122,13 +134,14 @@ def select_to(config: SelectConfig) -> Summary:
 def score_to(config: ScoreConfig) -> dict[str, Any]:
     """``zipspark score``: per-sample ratios alone, written to OUT/scores."""
     assert config.output is not None
-    source = resolve(config.input)
     with _explained(), Output(config.output, overwrite=config.overwrite) as output:
+        source = resolve(config.input)
         spark, codec = _session(config, source)
         with Stages(spark, config) as stages:
             progress = Progress(spark, quiet=config.quiet)
             with progress.stage("score", 1, of=2):
                 corpus = _corpus(spark, source, config, stages)
+                _said(corpus.warnings)
                 scores = stages.write("scores", scored(corpus.rows, config))
                 rows = survey.survey(scores, config).rows
             with progress.stage("write", 2, of=2):
@@ -150,48 +163,47 @@ def _select(
     of = len(STAGES)
     with progress.stage("score", 1, of=of):
         corpus = _corpus(spark, source, config, stages)
+        notes = _said(corpus.warnings)
         scores = stages.write("scores", scored(corpus.rows, config))
 
     with progress.stage("survey", 2, of=of):
         pool = survey.survey(scores, config)
         plan = tree.plan_parts(pool.buckets, config)
-        header = _header(scores, pool.rows, config)
-        notes = _announce(config, pool, plan)
+        header = _header(scores, pool.contents, config)
+        notes += _said(_announcements(config, pool, plan))
 
-    with progress.stage("parts", 3, of=of):
+    with progress.stage("parts", 3, of=of, samples=pool.samples):
         candidates = stages.write("candidates", tree.candidates(scores, plan, config, header))
 
     with progress.stage("merge", 4, of=of):
-        picked = tree.fill(tree.fetch(candidates, config), scores, plan, config, header)
+        picked = tree.fill(tree.fetch(candidates, plan, config), scores, plan, config, header)
 
     with progress.stage("account", 5, of=of):
         picks = stages.write("picks", spark.createDataFrame(picked.select(ledgers.PICKS.names)))
         subset_bytes = sum(picked["bytes"].to_pylist())
         with ThreadPoolExecutor(2) as both:  # the measure is one task: without company it leaves the other cores idle
-            measured = both.submit(set_ratios, scores, picks, subset_bytes, pool.bytes)
+            measured = both.submit(set_ratios, scores, picks, subset_bytes, pool.bytes, config.dedup)
             ledger = stages.write("ledger", ledgers.ledger(scores, candidates, picks, plan, config.dedup))
             counted = metrics.counts(ledger)
             ratios = measured.result()
+        subset = ledgers.subset(corpus.originals, picks)
 
     if len(picked) == pool.samples:
         notes.append(f"the budget ({plan.budget}) takes the whole pool: nothing was left out.")
     ids = picked["zip_id"].to_pylist()
+    sets = {"pool": (pool.samples, pool.bytes), "subset": (len(ids), subset_bytes)}
     summary = Summary(
         budget=str(config.budget),
         sets=tuple(
-            SetLine(name, samples, size, ratios[name]["ratio"], int(ratios[name]["bytes"]))
-            for name, samples, size in (
-                ("pool", pool.samples, pool.bytes),
-                ("subset", len(ids), subset_bytes),
-                ("random", int(ratios["random"]["rows"]), int(ratios["random"]["bytes"])),
-            )
+            SetLine(name, *sets.get(name, random_of(subset_bytes, ratio)), ratio["ratio"], int(ratio["bytes"]))
+            for name, ratio in ratios.items()
         ),
         decisions=counted.decisions,
         groups=counted.groups,
         parts=plan.parts,
         seconds=dict(progress.seconds),
         checksum=hashlib.sha256("\n".join(ids).encode()).hexdigest(),
-        notes=(*corpus.warnings, *notes),
+        notes=tuple(notes),
     )
     manifest = _manifest(corpus, config, codec) | {
         "budget": {"unit": plan.budget.unit, "amount": plan.budget.amount},
@@ -202,7 +214,7 @@ def _select(
         "ratios": ratios,
     }
     return Selection(
-        subset=ledgers.subset(corpus.originals, picks),
+        subset=subset,
         ledger=ledger,
         quarantine=ledgers.quarantine(scores),
         metrics=spark.createDataFrame(metrics.metrics(counted, progress.seconds)),
@@ -236,11 +248,11 @@ def _session(config: SelectConfig | ScoreConfig, source: Source | DataFrame) -> 
         return get_session(config, delta=delta), codec.result()
 
 
-def _header(scores: DataFrame, rows: int, config: SelectConfig) -> bytes:
+def _header(scores: DataFrame, contents: int, config: SelectConfig) -> bytes:
     """The literal statistics every part shares (`core.zstd_codec`)."""
     if config.codec != "zstd":
         return b""
-    return trained_header(config, survey.sampled_texts(scores, rows, HEADER_SAMPLES))
+    return trained_header(config, survey.sampled_texts(scores, contents, HEADER_SAMPLES))
 
 
 def _manifest(corpus: Corpus, config: SelectConfig | ScoreConfig, codec: dict[str, Any]) -> dict[str, Any]:
@@ -258,24 +270,25 @@ def _manifest(corpus: Corpus, config: SelectConfig | ScoreConfig, codec: dict[st
     }
 
 
-def _announce(config: SelectConfig, pool: survey.Survey, plan: tree.Plan) -> list[str]:
-    """What a user should hear before the choice begins; said at once, and again in the summary."""
-    notes = []
+def _announcements(config: SelectConfig, pool: survey.Survey, plan: tree.Plan) -> Iterator[str]:
+    """What a user should hear before the choice begins."""
+    logger.info("%s samples, %s, in %s parts", f"{pool.samples:,}", format_bytes(pool.bytes), f"{plan.parts:,}")
     if config.codec == "zlib" and not IS_CLASSIC_ZLIB:
-        notes.append(
-            "this Python is built with zlib-ng, whose sizes are not the classic zlib's: not the paper's picks."
-        )
+        yield "this Python is built with zlib-ng, whose sizes are not the classic zlib's: not the paper's picks."
     if config.selector == "multistage":
         mean = pool.bytes / max(pool.samples, 1)
         picks = min(pool.samples, plan.budget.amount / (mean if plan.budget.unit == "bytes" else 1))
         trials = rounds_cost(math.ceil(picks), pool.samples, config.k1, config.k2, config.k3)
         minutes = trials * mean / MULTISTAGE_RATE / 60
-        notes.append(
-            f"multistage compresses {trials:,} candidates for this budget: about {minutes:,.1f} minutes of one core."
-        )
-    for note in notes:
+        yield f"multistage compresses {trials:,} candidates for this budget: about {minutes:,.1f} minutes of one core."
+
+
+def _said(notes: Iterable[str]) -> list[str]:
+    """``notes``, said at once: the summary, which repeats them, may be far away, or never come."""
+    said = list(notes)
+    for note in said:
         logger.warning("%s", note)
-    return notes
+    return said
 
 
 @contextmanager
@@ -284,6 +297,8 @@ def _explained() -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        if isinstance(error, (OSError, pa.ArrowException)):  # ours to open, and not there, full or forbidden
+            raise InputError(f"input or output cannot be used: {error}") from error
         explained = explain_spark_error(error)
         if explained is None and not type(error).__module__.startswith(("pyspark", "py4j", "grpc")):
             raise

@@ -232,3 +232,13 @@ def test_zstd_header_is_left_out_where_there_is_too_little_to_train_on(samples):
     codec = ZstdCodec().trained(samples)
     assert codec == ZstdCodec()
     assert codec.context([b"abc"]).sizes_alone().tolist() == [3]
+
+
+def test_a_small_window_is_kept_however_much_is_chosen_and_forgets_what_is_far():
+    noise = random.Random(1)
+    samples = [noise.randbytes(2**14) for _ in range(64)]
+    context = ZstdCodec(window=2**16).context(samples)
+    for index in range(len(samples)):
+        context.add(index)
+    assert context.conditional_size(len(samples) - 4)[0] < 200  # 48 KiB back
+    assert context.conditional_size(0)[0] > 16_000  # 1 MiB back

@@ -74,6 +74,18 @@ def test_jsonl_and_overwrite(pool, tmp_path):
     assert len(pq.read_table(tmp_path / "out/ledger")) == 300
 
 
+def test_names_in_brackets_are_shown_as_they_are(tmp_path, capsys):
+    path = tmp_path / "pool.jsonl"
+    groups = ("[/b]", "[red]")
+    path.write_text(
+        "".join(json.dumps({"text": row["text"], "g": groups[n % 2]}) + "\n" for n, row in enumerate(rows(60)))
+    )
+    out = tmp_path / "out[v2]"
+    assert run(["select", str(path), "--output", str(out), "--budget", "6", "--group-column", "g"]) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in (*groups, f"{out}/subset"))
+
+
 def test_score_writes_every_rows_ratio(pool, tmp_path):
     assert run(["score", str(pool), "--output", str(tmp_path / "out"), "--group-column", "source", "--quiet"]) == 0
     scores = pq.read_table(tmp_path / "out/scores")
@@ -121,6 +133,8 @@ def _files(folder: Path) -> dict[str, str]:
         (["POOL", "--budget", "5", "--config", "unknown.yml"], 2, "unknown option 'bugdet'"),
         (["POOL", "--budget", "5", "--config", "wrong.yml"], 2, "k1 must be a valid integer"),
         (["POOL", "--budget", "5", "--config", "none.yml"], 2, "cannot be read"),
+        (["POOL", "--budget", "5", "--config", "true.yml"], 2, "parts must be a number, got True"),
+        (["POOL", "--budget", "5", "--oversample", "inf"], 2, "oversample"),
         (["POOL"], 2, "budget must be given"),
         ([], 2, "input must be given"),
         (["missing", "--budget", "5"], 3, "missing.jsonl"),
@@ -139,6 +153,7 @@ def test_bad_input_says_what_is_wrong_and_leaves_no_out(pool, tmp_path, capsys, 
     monkeypatch.chdir(tmp_path)
     named = _files(tmp_path) | {"POOL": str(pool)}
     (tmp_path / "unknown.yml").write_text("bugdet: 5\n")
+    (tmp_path / "true.yml").write_text("parts: true\n")
     (tmp_path / "wrong.yml").write_text("k1: many\n")
     before = sorted(path.name for path in tmp_path.iterdir())
     arguments = [named.get(argument, argument) for argument in arguments]

@@ -1,4 +1,4 @@
-"""The same ids on every engine: classic local, Connect, spark-submit on a local cluster; each started as a user does."""
+"""The same ids on every engine: classic local, Connect, spark-submit on a local cluster; started as users do."""
 
 from __future__ import annotations
 

@@ -130,6 +130,28 @@ def test_byte_budget_is_met_to_less_than_the_smallest_sample_left_out(spark, par
         assert budget - spent < min(row.bytes for row in ledger if row.decision == "not_selected")
 
 
+def test_row_budget_is_met_where_a_part_comes_out_smaller_than_its_quota(spark):
+    # All copies of a text hash to one slice, so that three of four parts stay empty.
+    pool = spark.createDataFrame([("x", "y", "one text for all of them")] * 200, SCHEMA)
+    selection = zipspark.select(pool, budget=120, parts=4, dedup="off")
+    assert selection.subset.count() == 120
+    assert len(set(ids(selection))) == 120
+
+
+def test_copies_do_not_hide_a_small_sample_that_fits(spark):
+    data = [*texts(100), *["ok then"] * 1500, "four"]
+    pool = spark.createDataFrame([(str(n), "x", text) for n, text in enumerate(data)], SCHEMA)
+    ledger = zipspark.select(pool, budget="1500B", parts=5).ledger.collect()
+    spent = sum(row.bytes for row in ledger if row.decision == "selected")
+    assert 0 <= 1500 - spent < min(row.bytes for row in ledger if row.decision == "not_selected")
+
+
+def test_copies_and_bad_rows_change_no_choice(spark, pool, chosen):
+    more = [("copy", "web", text) for text in texts(600)[:300]] * 2 + [("bad", "web", None)] * 5
+    again = zipspark.select(pool.union(spark.createDataFrame(more, SCHEMA)), budget=60, group_column="source", parts=4)
+    assert again.summary.checksum == chosen.summary.checksum
+
+
 def test_budget_above_the_pool_takes_everything_and_says_so(pool):
     selection = zipspark.select(pool, budget=10_000, parts=3)
     assert selection.subset.count() == len(set(texts(600)))
@@ -188,6 +210,10 @@ def test_bad_data_is_an_input_error(spark, data, options, message):
 def test_unusable_options_are_usage_errors(pool):
     with pytest.raises(UsageError, match="unknown option 'budgett'"):
         zipspark.select(pool, budget=1, budgett=2)
+    with pytest.raises(UsageError, match=r"output must be given to .save\(\)"):
+        zipspark.select(pool, budget=1, output="x")
+    with pytest.raises(UsageError, match="schema must not stand beside text_expr"):
+        zipspark.select(pool, budget=1, text_expr="text", preset="reference")
     with pytest.raises(UsageError, match="must count rows with preset reference"):
         zipspark.select(pool, budget="1kB", preset="reference")
 

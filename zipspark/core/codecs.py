@@ -1,8 +1,8 @@
 """What a compressor must be able to do for selection: size a sample alone, and size it given what was chosen.
 
 Two codecs stand behind this protocol: `zlib_codec` (the paper's: exact, 32 KiB of memory) and `zstd_codec` (sees
-megabytes back). Sizes are bytes throughout. A context belongs to one pool and speaks of its samples by index, so that it can
-remember what it measured before.
+megabytes back). Sizes are bytes throughout. A context belongs to one pool and speaks of its samples by index, so that
+it can remember what it measured before.
 """
 
 from __future__ import annotations

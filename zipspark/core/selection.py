@@ -85,8 +85,8 @@ def select(
     hashes = [content_hash(sample) for sample in pool]
     order = _canonical_order(choice, hashes, ids)
     if header is None:
-        by_content = sorted(range(len(pool)), key=hashes.__getitem__)
-        header = trained_header(choice, [pool[index] for index in by_content[:HEADER_SAMPLES]])
+        contents = dict(zip(hashes, pool, strict=True))  # copies teach nothing
+        header = trained_header(choice, [contents[name] for name in sorted(contents)[:HEADER_SAMPLES]])
 
     ordered = [pool[index] for index in order]
     sizes = lengths(ordered)

@@ -48,7 +48,10 @@ class SelfCheck:
 
 @dataclass(frozen=True)
 class ZstdCodec:
-    """zstd at ``level`` seeing ``window`` bytes back; ``header`` holds entropy tables (see `trained`)."""
+    """zstd at ``level``; ``header`` holds entropy tables (see `trained`).
+
+    It sees at least ``window`` bytes back, and up to about twice as many: a layer is forgotten as a whole.
+    """
 
     level: int = 3
     window: int = 16 * 2**20
@@ -133,7 +136,9 @@ class ZstdContext:
         self._pool = pool
         self._codec = codec
         self._alone: array[int] | None = None  # (n,) sizes with nothing chosen, measured when first asked for
-        self._layers = [_Layer(len(pool)) for _ in LAYER_BYTES]  # smallest, with the latest picks, first
+        # Bytes at which each layer is full; none holds more than the window.
+        self._full = *(size for size in LAYER_BYTES[:-1] if size < codec.window), min(codec.window, LAYER_BYTES[-1])
+        self._layers = [_Layer(len(pool)) for _ in self._full]  # smallest, with the latest picks, first
         self._closed: list[_Layer] = []  # full layers of the largest size, oldest first
         self.raw = 0
         self.compressed = 0
@@ -174,8 +179,8 @@ class ZstdContext:
         self.raw += len(sample)
         self._layers[0].content += sample
         changed = 0
-        while len(self._layers[changed].content) > LAYER_BYTES[changed] and changed + 1 < len(LAYER_BYTES):
-            if changed + 2 == len(LAYER_BYTES):
+        while len(self._layers[changed].content) > self._full[changed] and changed + 1 < len(self._full):
+            if changed + 2 == len(self._full):
                 self._make_room(len(self._layers[changed].content))
             self._layers[changed + 1].content += self._layers[changed].content
             self._layers[changed].clear()
@@ -196,11 +201,11 @@ class ZstdContext:
     def _make_room(self, size: int) -> None:
         """Close the largest layer if ``size`` more bytes do not fit; forget what has left the window."""
         full = self._layers[-1]
-        if not full.content or len(full.content) + size <= LAYER_BYTES[-1]:
+        if not full.content or len(full.content) + size <= self._full[-1]:
             return
         self._closed.append(full)
         self._layers[-1] = _Layer(len(self._pool))
-        while sum(len(layer.content) for layer in self._closed[1:]) + size >= self._codec.window:
+        while self._closed and sum(len(layer.content) for layer in self._closed[1:]) + size >= self._codec.window:
             del self._closed[0]
 
 

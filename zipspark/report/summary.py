@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from zipspark.units import format_bytes
 
@@ -77,18 +78,16 @@ class Summary:
 
     def __rich__(self) -> RenderableType:
         header, rows = self.cells()
-        table = Table(title=f"Selected {self.budget}", title_justify="left", title_style="bold")
+        table = Table(title=Text(f"Selected {self.budget}"), title_justify="left", title_style="bold")
         table.add_column(header[0])
         for name in header[1:]:
             table.add_column(name, justify="right")
         for row in rows:
-            table.add_row(*row, style="bold" if row[0] == "subset" else None)
+            table.add_row(*map(Text, row), style="bold" if row[0] == "subset" else None)
         parts: list[RenderableType] = [table]
         if len(self.groups) > 1:
             parts.append(self._mix())
-        parts.extend(self.footnotes())
-        if self.output:
-            parts.append(f"subset: {self.output}/subset")
+        parts.extend(Text(line) for line in self.footnotes())
         return Group(*parts)
 
     def _mix(self, most: int = 12) -> Table:
@@ -101,7 +100,7 @@ class Summary:
         largest = sorted(self.groups.items(), key=lambda item: (-item[1][0], item[0]))
         for name, (before, after) in largest[:most]:
             table.add_row(
-                name, f"{before:,}", f"{before / max(pool, 1):.1%}", f"{after:,}", f"{after / max(subset, 1):.1%}"
+                Text(name), f"{before:,}", f"{before / max(pool, 1):.1%}", f"{after:,}", f"{after / max(subset, 1):.1%}"
             )
         if len(largest) > most:
             table.caption = f"and {len(largest) - most:,} smaller groups"

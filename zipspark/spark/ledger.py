@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pyarrow as pa
-from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from zipspark.spark.tree import COPY_ORDER, Plan, part_column
+from zipspark.spark.identity import with_ids
+from zipspark.spark.tree import Plan, part_column
 
 # One row per input row. `reason` is a code with detail after a colon (see `ledger`).
 LEDGER_COLUMNS = (
@@ -72,21 +73,6 @@ def ledger(scores: DataFrame, candidates: DataFrame, picks: DataFrame, plan: Pla
         }
     )
     return decided.select(*LEDGER_COLUMNS)
-
-
-def with_ids(rows: DataFrame) -> DataFrame:
-    """Adds ``copy`` (0 for the row of a content that is kept), ``zip_id`` and ``kept``, the kept row's ``zip_id``.
-
-    A row that could not be rendered has no content: only the user's own id, where there is one.
-    """
-    same_content = Window.partitionBy("content").orderBy(*COPY_ORDER)
-    good = rows.where("problem is null").withColumn("copy", F.row_number().over(same_content) - 1)
-    hashed = F.concat("content", F.lit("-"), F.col("copy").cast("string"))
-    good = good.withColumn("zip_id", F.coalesce("user_id", hashed))
-    good = good.withColumn("kept", F.first("zip_id").over(same_content))
-    bad = rows.where("problem is not null")
-    bad = bad.withColumns({"copy": F.lit(0), "zip_id": F.col("user_id"), "kept": F.lit(None).cast("string")})
-    return good.unionByName(bad)
 
 
 def _first_that(*cases: tuple[Column, Column], otherwise: Column) -> Column:

@@ -50,6 +50,7 @@ class _Stream:
 @dataclass(frozen=True)
 class _Measure:
     limits: Mapping[str, int]  # bytes of subset, random and pool
+    dedup: bool  # copies count once in the pool
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         streams = {name: _Stream(limit) for name, limit in self.limits.items()}
@@ -59,7 +60,7 @@ class _Measure:
             for content, text, chosen in zip(*columns, strict=True):
                 if chosen:
                     streams["subset"].feed(text)
-                if content != previous:  # copies count once in the pool
+                if content != previous or not self.dedup:
                     streams["random"].feed(text)
                     streams["pool"].feed(text)
                 previous = content
@@ -67,12 +68,14 @@ class _Measure:
         yield batch(RATIOS, dict(zip(RATIOS.names, zip(*measured, strict=True), strict=True)))
 
 
-def set_ratios(scores: DataFrame, picks: DataFrame, subset_bytes: int, pool_bytes: int) -> dict[str, dict[str, float]]:
+def set_ratios(
+    scores: DataFrame, picks: DataFrame, subset_bytes: int, pool_bytes: int, dedup: bool
+) -> dict[str, dict[str, float]]:
     """``{"subset" | "random" | "pool": {"rows", "bytes", "ratio"}}``, each measured on at most `LIMIT_BYTES`.
 
     Args:
         scores: the scores stage; picks: with ``file`` and ``position`` of the chosen rows.
-        subset_bytes, pool_bytes: of the whole sets (exact duplicates of the pool counted once).
+        subset_bytes, pool_bytes: of the whole sets; with ``dedup`` exact duplicates of the pool count once.
     """
     limits = {
         "subset": min(subset_bytes, LIMIT_BYTES),
@@ -87,11 +90,19 @@ def set_ratios(scores: DataFrame, picks: DataFrame, subset_bytes: int, pool_byte
         F.col("chosen") & _below(1.05 * LIMIT_BYTES / max(subset_bytes, 1))
     )
     stream = rows.where(wanted).select("content", "text", "chosen").repartition(1).sortWithinPartitions("content")
-    measured = stream.mapInArrow(_Measure(limits), spark_schema(RATIOS)).toArrow().to_pylist()
-    return {
+    measured = stream.mapInArrow(_Measure(limits, dedup), spark_schema(RATIOS)).toArrow().to_pylist()
+    found = {
         row["set"]: {"rows": row["rows"], "bytes": row["bytes"], "ratio": row["bytes"] / max(row["compressed"], 1)}
         for row in measured
     }
+    return {name: found[name] for name in ("pool", "subset", "random")}
+
+
+def random_of(subset_bytes: int, measured: Mapping[str, float]) -> tuple[int, int]:
+    """(samples, bytes) of a random set as large as the subset, from the part of it that was ``measured``."""
+    if subset_bytes <= LIMIT_BYTES:
+        return int(measured["rows"]), int(measured["bytes"])
+    return round(measured["rows"] * subset_bytes / max(measured["bytes"], 1)), subset_bytes
 
 
 def _below(share: float) -> Column:

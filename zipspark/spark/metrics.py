@@ -31,7 +31,8 @@ class Counts:
             "rows", lambda row: row["group"] if row["decision"] in ("selected", "not_selected") else None
         )
         chosen = self._sum("rows", lambda row: row["group"] if row["decision"] == "selected" else None)
-        return {group: (rows, chosen.get(group, 0)) for group, rows in sorted(offered.items())}
+        named = {group: (rows, chosen.get(group, 0)) for group, rows in sorted(offered.items())}
+        return {} if named.keys() == {NO_GROUP} else named
 
     def _sum(self, column: str, key: Callable[[dict[str, Any]], str | None]) -> dict[str, int]:
         total: dict[str, int] = {}

@@ -22,6 +22,7 @@ class Survey:
 
     rows: int  # of the input
     bad: int  # with a problem
+    contents: int  # different texts
     buckets: pa.Table  # bucket, rows, bytes of what can be chosen: with dedup each content once
 
     @property
@@ -42,7 +43,10 @@ def survey(scores: DataFrame, options: PoolOptions) -> Survey:
     kept = F.lit(1) if options.dedup else F.col("copies")
     contents = scores.groupBy(is_bad, "content", "bucket", "bytes").agg(copies)
     sizes = contents.groupBy("bad", "bucket").agg(
-        F.sum("copies").alias("copies"), F.sum(kept).alias("rows"), F.sum(kept * F.col("bytes")).alias("bytes")
+        F.sum("copies").alias("copies"),
+        F.sum(kept).alias("rows"),
+        F.sum(kept * F.col("bytes")).alias("bytes"),
+        F.count("*").alias("contents"),
     )
     found = sizes.toArrow().sort_by("bucket")
     rows = sum(found["copies"].to_pylist())
@@ -53,13 +57,13 @@ def survey(scores: DataFrame, options: PoolOptions) -> Survey:
         raise InputError(_too_many_bad(scores, rows, bad, options.max_bad_fraction))
     if options.id_column:
         _check_ids(scores, options.id_column)
-    return Survey(rows, bad, found.filter(pc.invert(found["bad"])).select(["bucket", "rows", "bytes"]))
+    good = found.filter(pc.invert(found["bad"]))
+    return Survey(rows, bad, sum(good["contents"].to_pylist()), good.select(["bucket", "rows", "bytes"]))
 
 
-def sampled_texts(scores: DataFrame, rows: int, count: int) -> list[bytes]:
+def sampled_texts(scores: DataFrame, contents: int, count: int) -> list[bytes]:
     """The texts with the ``count`` lowest content hashes: the same in whatever order rows come."""
-    # Four times as many as are needed on average: a pool of copies has fewer contents than rows.
-    share = 4 * count / max(rows, 1)
+    share = 4 * count / max(contents, 1)  # four times as many as are needed, on average: never too few
     good = scores.where("problem is null")
     if share < 1:
         good = good.where(F.col("content") < f"{int(share * 2**32):08x}")

@@ -26,6 +26,7 @@ from zipspark.core.parts import pack, part_count, quota
 from zipspark.core.selection import Ranking, select
 from zipspark.errors import EngineError, InputError
 from zipspark.spark.batches import batch, library_versions, require_versions, spark_schema
+from zipspark.spark.identity import COPY_ORDER, with_ids
 from zipspark.units import Budget, format_bytes
 
 # What a part hands up: its ranking, best first.
@@ -42,9 +43,7 @@ CANDIDATES = pa.schema(
         pa.field("marginal_ratio", pa.float64()),
     ]
 )
-# The rows of one content in the order that decides which is kept, and which copy number each gets.
-COPY_ORDER = ("user_id", "file", "position")
-_FILLERS = 1000  # small samples that are offered at once to fill what is left of a budget of bytes
+_FILLERS = 1000  # samples at least that are offered at once to fill what is left of a budget
 
 
 @dataclass(frozen=True)
@@ -111,30 +110,29 @@ def candidates(scores: DataFrame, plan: Plan, config: SelectConfig, header: byte
     return spread.mapInArrow(task, spark_schema(CANDIDATES))
 
 
-def fetch(stage: DataFrame, config: SelectConfig) -> pa.Table:
-    """Candidates on the driver, refused above the cap before a byte is fetched."""
+def fetch(stage: DataFrame, plan: Plan, config: SelectConfig) -> pa.Table:
+    """Candidates on the driver, refused above the cap before they are fetched; of one part without text."""
+    order = [("part", "ascending"), ("rank", "ascending")]
+    if plan.parts == 1:
+        return stage.drop("text").toArrow().sort_by(order)
     total = stage.agg(F.coalesce(F.sum("bytes"), F.lit(0)).alias("total")).toArrow()["total"][0].as_py()
     if total > config.driver_cap:
         raise InputError(
             f"candidates are {format_bytes(total)}, more than driver_cap ({format_bytes(config.driver_cap)}): lower "
             f"--oversample (now {config.oversample:g}) or the budget, or raise --driver-cap and the driver's memory"
         )
-    return stage.toArrow().sort_by([("part", "ascending"), ("rank", "ascending")])
+    return stage.toArrow().sort_by(order)
 
 
 def fill(handed_up: pa.Table, scores: DataFrame, plan: Plan, config: SelectConfig, header: bytes) -> pa.Table:
-    """The final ranking, with a budget of bytes met exactly: missed by less than the smallest sample left out.
+    """The final ranking, its budget met exactly: to the row, or to less bytes than the smallest sample left out.
 
-    `merge` sees to that among the candidates. Should the pool hold a smaller sample that still fits and that no part
-    handed up, the smallest join the candidates and the merge runs again.
+    `merge` sees to that among the candidates. Should the pool hold more that fits, because a part came out smaller than
+    its quota or a small sample was no candidate, the likeliest join the candidates and the merge runs again.
     """
     picked = merge(handed_up, plan, config, header)
-    while plan.budget.unit == "bytes" and plan.parts > 1:
-        left = int(plan.budget.amount) - sum(picked["bytes"].to_pylist())
-        smallest = _smallest_left_out(scores, handed_up, left, config.dedup)
-        if not len(smallest):
-            break
-        handed_up = pa.concat_tables([handed_up, smallest])
+    while plan.parts > 1 and len(more := _left_out(scores, handed_up, picked, plan, config)):
+        handed_up = pa.concat_tables([handed_up, more])
         picked = merge(handed_up, plan, config, header)
     return picked
 
@@ -153,22 +151,27 @@ def merge(handed_up: pa.Table, plan: Plan, config: SelectConfig, header: bytes) 
     return _ranked(handed_up, ranking)
 
 
-def _smallest_left_out(scores: DataFrame, handed_up: pa.Table, left: int, dedup: bool) -> pa.Table:
-    """Up to 1,000 of the smallest samples that fit ``left`` bytes and are no candidates, as candidates."""
-    fitting = scores.where(F.col("problem").isNull() & (F.col("bytes") <= left))
-    if fitting.isEmpty():
+def _left_out(scores: DataFrame, handed_up: pa.Table, picked: pa.Table, plan: Plan, config: SelectConfig) -> pa.Table:
+    """What still fits the budget and is no candidate, as candidates: the smallest, or those of lowest ratio."""
+    in_bytes = plan.budget.unit == "bytes"
+    left = int(plan.budget.amount) - (sum(picked["bytes"].to_pylist()) if in_bytes else len(picked))
+    if left <= 0:
         return CANDIDATES.empty_table()
-    # Among so few bytes there are few samples: all of them are looked at, in the order of parts.
-    columns = ["content", "user_id", "file", "position", "text", "bytes", "ratio"]
-    rows = fitting.orderBy("bytes", "content", *COPY_ORDER).limit(_FILLERS + len(handed_up)).select(*columns).toArrow()
-    rows = named(rows.sort_by([(name, "ascending") for name in ("content", *COPY_ORDER)]), dedup)
-    known = pa.array(handed_up["zip_id"].to_pylist(), pa.string())
-    rows = rows.filter(pc.invert(pc.is_in(rows["zip_id"], value_set=known)))
-    rows = rows.sort_by([("bytes", "ascending"), ("zip_id", "ascending")]).slice(0, _FILLERS)
-    nothing = {"part": -1, "rank": 0, "marginal_ratio": 0.0}
-    for name, value in nothing.items():
-        rows = rows.append_column(name, pa.array([value] * len(rows), CANDIDATES.field(name).type))
-    return rows.select(CANDIDATES.names).cast(CANDIDATES)
+    fitting = with_ids(scores.drop("text", "record")).where("problem is null")
+    if config.dedup:
+        fitting = fitting.where("copy = 0")
+    if in_bytes:
+        fitting = fitting.where(F.col("bytes") <= left)
+    known = scores.sparkSession.createDataFrame(handed_up.select(["zip_id"]))
+    offered = fitting.join(known, "zip_id", "left_anti").orderBy("bytes" if in_bytes else "ratio", "zip_id")
+    keys = offered.limit(_FILLERS if in_bytes else max(_FILLERS, 2 * left)).select(
+        "zip_id", F.col("file").alias("of_file"), F.col("position").alias("of_position")
+    )
+    same_row = scores.file.eqNullSafe(F.col("of_file")) & (scores.position == F.col("of_position"))
+    rows = scores.join(F.broadcast(keys), same_row).withColumns(
+        {"part": F.lit(-1), "rank": F.lit(0).cast("long"), "marginal_ratio": F.lit(0.0)}
+    )
+    return rows.select(*CANDIDATES.names).toArrow().cast(CANDIDATES).sort_by("zip_id")
 
 
 @dataclass(frozen=True)
@@ -184,11 +187,11 @@ class _SelectPart:
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         require_versions(self.versions)
-        for part, rows in runs(batches, "part"):
+        for part, rows in runs(first_of_each(batches) if self.dedup else batches, "part"):
             yield from self._select(part, rows)
 
     def _select(self, part: int, rows: pa.Table) -> Iterator[pa.RecordBatch]:
-        rows = named(rows, self.dedup)
+        rows = named(rows)
         positional = self.choice.preset != "default"
         if positional:
             rows = rows.sort_by([("file", "ascending"), ("position", "ascending")])
@@ -205,21 +208,31 @@ class _SelectPart:
             yield batch(CANDIDATES, {name: chunk.column(name) for name in CANDIDATES.names})
 
 
-def named(rows: pa.Table, dedup: bool) -> pa.Table:
-    """Rows sorted by content and `COPY_ORDER`, with their ``zip_id``; with ``dedup`` only the first of each content."""
+def named(rows: pa.Table) -> pa.Table:
+    """Rows sorted by content and `COPY_ORDER`, with their ``zip_id`` (as `identity.with_ids` gives it)."""
     contents = rows["content"].to_pylist()
-    copies, copy = [], 0
-    for previous, content in zip([None, *contents], contents, strict=False):
-        if previous is not None and content < previous:
-            raise EngineError(f"rows of a part must come sorted by content, got {content} after {previous}")
-        copy = copy + 1 if content == previous else 0
-        copies.append(copy)
+    copies = [0] * len(contents)
+    for index in range(1, len(contents)):
+        if contents[index] < contents[index - 1]:
+            raise EngineError(f"rows of a part must come sorted, got {contents[index]} after {contents[index - 1]}")
+        if contents[index] == contents[index - 1]:
+            copies[index] = copies[index - 1] + 1
     ids = [
         f"{content}-{copy}" if own is None else own
         for own, content, copy in zip(rows["user_id"].to_pylist(), contents, copies, strict=True)
     ]
-    rows = rows.append_column("zip_id", pa.array(ids, pa.string()))
-    return rows.filter(pc.equal(pa.array(copies), 0)) if dedup else rows
+    return rows.append_column("zip_id", pa.array(ids, pa.string()))
+
+
+def first_of_each(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Of rows sorted by content the first of each: dropped on the way, copies never fill the memory."""
+    previous = None
+    for rows in batches:
+        contents = rows.column("content").to_pylist()
+        yield rows.filter(
+            pa.array([one != before for before, one in zip([previous, *contents], contents, strict=False)])
+        )
+        previous = contents[-1] if contents else previous
 
 
 def runs(batches: Iterator[pa.RecordBatch], key: str) -> Iterator[tuple[Any, pa.Table]]:
