@@ -272,7 +272,7 @@ def _manifest(corpus: Corpus, config: SelectConfig | ScoreConfig, codec: dict[st
 
 def _announcements(config: SelectConfig, pool: survey.Survey, plan: tree.Plan) -> Iterator[str]:
     """What a user should hear before the choice begins."""
-    logger.info("%s samples, %s, in %s parts", f"{pool.samples:,}", format_bytes(pool.bytes), f"{plan.parts:,}")
+    logger.info("samples %s, text %s, parts %s", f"{pool.samples:,}", format_bytes(pool.bytes), f"{plan.parts:,}")
     if config.codec == "zlib" and not IS_CLASSIC_ZLIB:
         yield "this Python is built with zlib-ng, whose sizes are not the classic zlib's: not the paper's picks."
     if config.selector == "multistage":
