@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
+import socket
 import sys
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -151,23 +154,74 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def run(arguments: Sequence[str] | None = None) -> int:
     """The same, returning the exit code (a Databricks wheel task must return plainly)."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")  # to stderr
-    logging.getLogger("zipspark").setLevel(logging.INFO)
-    try:
-        zipspark.main(args=arguments, prog_name="zipspark", standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        return UsageError.exit_code
-    except click.ClickException as error:
-        return _fail(arguments, UsageError(error.format_message()))
-    except ZipsparkError as error:
-        return _fail(arguments, error)
-    except (KeyboardInterrupt, click.exceptions.Abort):
-        click.echo("zipspark: interrupted; nothing was written", err=True)
-        if "--json" in arguments:
-            click.echo(json.dumps({"error": "interrupted", "exit_code": EXIT_INTERRUPTED}))
-        return EXIT_INTERRUPTED
+    with _log_on_stderr():
+        return _run(arguments)
+
+
+def _run(arguments: list[str]) -> int:
+    with _interrupts() as interrupted:
+        try:
+            zipspark.main(args=arguments, prog_name="zipspark", standalone_mode=False)
+        except click.exceptions.NoArgsIsHelpError as error:
+            error.show()
+            return UsageError.exit_code
+        except click.ClickException as error:
+            return _fail(arguments, UsageError(error.format_message()))
+        except (KeyboardInterrupt, click.exceptions.Abort):
+            return _stopped(arguments)
+        except Exception as error:
+            if interrupted():
+                return _stopped(arguments)
+            if isinstance(error, ZipsparkError):
+                return _fail(arguments, error)
+            raise
     return EXIT_DONE
+
+
+@contextmanager
+def _interrupts() -> Iterator[Callable[[], bool]]:
+    """Tells whether Ctrl-C was pressed.
+
+    PySpark puts a handler of its own in place of Python's and cancels its jobs, which then fail like any other: from
+    the error alone it cannot be told. The interpreter's wake-up descriptor hears every signal, whoever handles it.
+    """
+    heard, signals = socket.socketpair()
+    heard.setblocking(False)
+    signals.setblocking(False)
+
+    def interrupted() -> bool:
+        try:
+            return signal.SIGINT in heard.recv(4096)
+        except BlockingIOError:
+            return False
+
+    with heard, signals:
+        try:
+            before = signal.set_wakeup_fd(signals.fileno(), warn_on_full_buffer=False)
+        except ValueError:  # signals are the main thread's alone
+            yield lambda: False
+            return
+        try:
+            yield interrupted
+        finally:
+            signal.set_wakeup_fd(before)
+
+
+@contextmanager
+def _log_on_stderr() -> Iterator[None]:
+    """Progress and warnings of zipspark, and of nobody else: what Spark raises is explained already."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
+    logger = logging.getLogger("zipspark")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    root = logging.getLogger()
+    if not root.handlers:  # py4j logs tracebacks to the root, which would print them
+        root.addHandler(logging.NullHandler())
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 def _pipeline() -> Any:
@@ -201,6 +255,13 @@ def _finish(options: Any, human: Any, machine: Any) -> None:
             Console(width=None if sys.stdout.isatty() else 100).print(human)
             human = f"subset: {human.output}/subset"
         click.echo(human)  # whole, however long: paths are copied from here
+
+
+def _stopped(arguments: Sequence[str]) -> int:
+    click.echo("zipspark: interrupted; nothing was written", err=True)
+    if "--json" in arguments:
+        click.echo(json.dumps({"error": "interrupted", "exit_code": EXIT_INTERRUPTED}))
+    return EXIT_INTERRUPTED
 
 
 def _fail(arguments: Sequence[str], error: ZipsparkError) -> int:

@@ -18,7 +18,7 @@ def slow_job(spark):
         import time
 
         for batch in batches:
-            time.sleep(0.2)
+            time.sleep(0.3)  # 8 tasks on two cores: more than the second that a rate needs
             yield batch
 
     return spark.range(0, 8, 1, 8).mapInArrow(slowly, "id long").toArrow()
