@@ -1,7 +1,10 @@
-"""What `zipspark.core` offers is what its ``__all__`` says."""
+"""What zipspark and `zipspark.core` offer is what their ``__all__`` says."""
 
 from types import ModuleType
 
+import pytest
+
+import zipspark
 import zipspark.core
 
 
@@ -12,3 +15,12 @@ def test_all_is_exactly_what_is_public():
         if not name.startswith("_") and not isinstance(member, ModuleType)
     }
     assert zipspark.core.__all__ == sorted(public)
+
+
+def test_all_of_zipspark_is_there_and_nothing_else_is_promised():
+    for name in zipspark.__all__:
+        assert getattr(zipspark, name) is not None
+    classes = {name for name, member in vars(zipspark).items() if isinstance(member, type)}
+    assert classes - {"Selection"} <= set(zipspark.__all__)
+    with pytest.raises(AttributeError, match="nothing_like_it"):
+        _ = zipspark.nothing_like_it
