@@ -237,7 +237,10 @@ def _pipeline() -> Any:
 
 def _options(model: type[Any], flags: dict[str, Any], config: str | None) -> Any:
     given = {key: value for key, value in flags.items() if value not in (None, ())}
-    return layered(model, given, read_config_file(config) if config else None)
+    options = layered(model, given, read_config_file(config) if config else None)
+    if options.quiet:
+        logging.getLogger("zipspark").setLevel(logging.WARNING)
+    return options
 
 
 def _require(options: BaseModel, *names: str) -> None:

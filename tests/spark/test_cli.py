@@ -102,10 +102,11 @@ def test_conf_select_yml_holds_every_option_and_changes_nothing():
     assert layered(SelectConfig, {}, read_config_file(path)) == SelectConfig()
 
 
-def test_flags_win_over_the_file(pool, tmp_path):
+def test_flags_win_over_the_file_and_quiet_says_nothing(pool, tmp_path, capsys):
     file = tmp_path / "select.yml"
     file.write_text(f"input: {pool}\nbudget: 9\nformat: jsonl\n")
     assert run(["select", "--config", str(file), "--output", str(tmp_path / "out"), "--budget", "4", "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "")
     (lines,) = [file.read_text().splitlines() for file in (tmp_path / "out/subset").glob("part-*")]
     assert len(lines) == 4
 
