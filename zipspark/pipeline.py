@@ -15,7 +15,7 @@ import json
 import logging
 import math
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -43,6 +43,7 @@ from zipspark.spark.scores import scored
 from zipspark.spark.session import get_session
 from zipspark.storage.inputs import Source, resolve
 from zipspark.storage.output import Format, Output
+from zipspark.storage.places import redact
 from zipspark.storage.stages import Stages
 from zipspark.units import format_bytes
 
@@ -95,13 +96,19 @@ def select(
     >>> chosen = select("pool.parquet", budget="10%", group_column="source")  # doctest: +SKIP
     >>> chosen.subset.show()  # doctest: +SKIP
     """
-    frame = None if isinstance(source, (str, list, tuple)) else source
-    names = () if frame is not None else (source,) if isinstance(source, str) else tuple(source)  # type: ignore[arg-type]
+    names: Sequence[str] = ()
+    frame: DataFrame | None = None
+    if isinstance(source, str):
+        names = (source,)
+    elif isinstance(source, (list, tuple)):
+        names = source
+    else:
+        frame = source
     if misplaced := options.keys() & {"output", "overwrite", "format", "json"}:
         raise UsageError(f"{min(misplaced)} must be given to .save() of what select returns, not to select")
     if (spark or frame is not None) and (misplaced := options.keys() & {"master", "remote", "conf"}):
         raise UsageError(f"{min(misplaced)} must be set on the session that is given, or no session be given")
-    config = layered(SelectConfig, {"budget": budget, "input": names, **options})
+    config = layered(SelectConfig, {"budget": budget, "input": tuple(names), **options})
     with _explained():
         found = resolve(config.input) if frame is None else frame
         given = spark or (frame.sparkSession if frame is not None else None)
@@ -257,7 +264,7 @@ def _header(scores: DataFrame, contents: int, config: SelectConfig) -> bytes:
 
 def _manifest(corpus: Corpus, config: SelectConfig | ScoreConfig, codec: dict[str, Any]) -> dict[str, Any]:
     """What the result depends on, and how it is called."""
-    key = choice_key(config)
+    key = choice_key(config) | {"input": [redact(name) for name in config.input]}
     return {
         "run_id": uuid.uuid4().hex,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),

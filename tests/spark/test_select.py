@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from types import SimpleNamespace
 
+import pyspark.sql.functions as F
 import pytest
 from pools import rows, texts
 
 import zipspark
-from zipspark import core
+from zipspark import core, pipeline
+from zipspark.config import SelectConfig, layered
 from zipspark.errors import InputError, UsageError
+from zipspark.spark import tree
 
 SCHEMA = "id string, source string, text string"
 
@@ -227,3 +231,17 @@ def test_the_papers_presets_take_rows_in_their_order_and_keep_duplicates(spark, 
     ranking = core.select(rendered, budget=25, **options)
     assert [row.text for row in selection.subset.collect()] == [records[index]["text"] for index in ranking]
     assert "duplicate" not in {row.decision for row in selection.ledger.collect()}
+
+
+def test_spark_without_repartition_by_id_also_gives_each_part_a_task_of_its_own(spark):
+    parts = 7
+    rows = spark.range(700).selectExpr("id", "cast(id % 7 as int) as part")
+    spread = rows.repartition(parts, tree._spread_key(rows, parts)).withColumn("task", F.spark_partition_id())
+    placed = {(row.part, row.task) for row in spread.select("part", "task").distinct().collect()}
+    assert len(placed) == len({task for _, task in placed}) == parts
+
+
+def test_the_manifest_holds_no_credentials():
+    config = layered(SelectConfig, {"input": ("s3://AKIA:secret@bucket/x.parquet",), "budget": 1})
+    corpus = SimpleNamespace(fingerprint={}, layout=None)
+    assert "secret" not in str(pipeline._manifest(corpus, config, {}))

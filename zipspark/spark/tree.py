@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -180,7 +180,7 @@ class _SelectPart:
 
     choice: Choice
     dedup: bool
-    unit: str
+    unit: Literal["rows", "bytes", "share"]
     quotas: Sequence[float]
     header: bytes
     versions: Mapping[str, str]
@@ -197,11 +197,11 @@ class _SelectPart:
             rows = rows.sort_by([("file", "ascending"), ("position", "ascending")])
         ranking = select(
             rows["text"].to_pylist(),
-            Budget(self.unit, self.quotas[part]),  # type: ignore[arg-type]
+            Budget(self.unit, self.quotas[part]),
             ids=None if positional else rows["zip_id"].to_pylist(),
             header=self.header,
             overshoot=len(self.quotas) > 1,
-            **self.choice.choice(),
+            **self.choice.model_dump(),
         )
         picked = _ranked(rows, ranking)
         for chunk in picked.to_batches(max_chunksize=1000):
@@ -278,4 +278,5 @@ def _spread_key(rows: DataFrame, parts: int) -> Column:
     hashed = spark.range(64 * parts).withColumn("part", F.pmod(F.hash("id"), F.lit(parts)))
     keys = hashed.groupBy("part").agg(F.min("id").alias("id")).toArrow().to_pydict()
     by_part = dict(zip(keys["part"], keys["id"], strict=True))
-    return F.element_at(F.array(*[F.lit(by_part[part]) for part in range(parts)]), F.col("part") + 1)
+    keys_of = [F.lit(by_part[part]).cast("long") for part in range(parts)]  # an int would hash to something else
+    return F.element_at(F.array(*keys_of), F.col("part") + 1)

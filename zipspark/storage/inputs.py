@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from pyarrow.fs import FileInfo, FileSelector, FileType
 
 from zipspark.errors import InputError
-from zipspark.storage.places import Place
+from zipspark.storage.places import QUERY, Place, redact
 
 Format = Literal["parquet", "json", "csv", "text", "delta", "table"]
 Compression = Literal["gzip", "bz2", "zstd"]  # as pyarrow calls them
@@ -45,7 +45,6 @@ _KNOWN = f"{', '.join(_FORMATS)}, all but .parquet also with {', '.join(_COMPRES
 _BINARY = re.compile(rb"PAR1|\x1f\x8b|BZh[1-9]1AY&SY|\x28\xb5\x2f\xfd")  # Parquet, gzip, bz2, zstd
 _JSON_LINE = re.compile(rb"^\s*[\[{]", re.MULTILINE)
 _MAY_BE_ARRAY = re.compile(r"\.json(\.(gz|bz2|zst))?$")
-_QUERY = re.compile(r"\?[\w.-]+=.*")  # of a URI; any other question mark belongs to a glob
 _GLOB = re.compile(r"[*?\[]")
 _LOOKS_AT_ONCE = 16  # files; each look is a round trip to the store
 BOM = b"\xef\xbb\xbf"
@@ -99,7 +98,7 @@ def resolve(inputs: Sequence[str]) -> Source:
             raise InputError(f"a table must be the only input, got {tables[0]!r} among {len(inputs)}")
         return Source("table", table=tables[0])
     for name in inputs:
-        if "://" in name and _QUERY.search(name):
+        if "://" in name and QUERY.search(name):
             raise InputError(
                 f"{redact(name)} has a query behind it; give keys by the environment or the cluster instead"
             )
@@ -122,23 +121,6 @@ def resolve(inputs: Sequence[str]) -> Source:
         return replace(source, root=root)
     note = f"folder names such as column=value are no columns in {source.format} files"
     return replace(source, warnings=(*source.warnings, note))
-
-
-def redact(uri: str) -> str:
-    """``uri`` for people and manifests: without user, password and query, where keys and signatures stand.
-
-    >>> redact("s3://AKIA:secret@bucket/x.jsonl?sig=abc"), redact("abfss://box@account.dfs.core.windows.net/x")
-    ('s3://bucket/x.jsonl', 'abfss://box@account.dfs.core.windows.net/x')
-    """
-    scheme, separator, rest = uri.partition("://")
-    if not separator:
-        return uri
-    rest = _QUERY.sub("", rest)
-    authority, slash, path = rest.partition("/")
-    user, _, host = authority.rpartition("@")
-    if scheme.startswith(("abfs", "wasb")) and ":" not in user:
-        host = authority  # on Azure it is the container that stands before the @
-    return f"{scheme}://{host}{slash}{path}"
 
 
 def common_root(paths: Sequence[str]) -> str:

@@ -18,6 +18,7 @@ from pyarrow import ArrowInvalid, ArrowNotImplementedError, fs
 from zipspark.errors import InputError
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")  # two letters or more; "a:b" is a file's name
+QUERY = re.compile(r"\?[\w.-]+=.*")  # of a URI; any other question mark belongs to a glob
 _VOLUMES = "/Volumes/"  # Databricks: an object store that is mounted as if it were a disk
 _GLOB_CHARACTERS = re.compile(r"([\\*?\[\]{}])")
 
@@ -52,10 +53,10 @@ class Place:
             filesystem, base = fs.FileSystem.from_uri(f"{'s3' if scheme in ('s3a', 's3n') else scheme}://{root}/")
         except (ArrowInvalid, ArrowNotImplementedError):
             known = "a local path, file:, hdfs:, s3:, s3a:, gs:, abfss: or dbfs:/Volumes/"
-            raise InputError(f"{_redact(text)!r} is on no store that can be used here; give {known}") from None
+            raise InputError(f"{redact(text)!r} is on no store that can be used here; give {known}") from None
         except OSError as error:  # no libhdfs, no such bucket, no credentials
             hint = "; set JAVA_HOME, HADOOP_HOME and CLASSPATH=$(hadoop classpath --glob)" if scheme == "hdfs" else ""
-            raise InputError(f"{_redact(text)!r} cannot be reached: {_first_line(error)}{hint}") from None
+            raise InputError(f"{redact(text)!r} cannot be reached: {_first_line(error)}{hint}") from None
         return cls(
             text.rstrip("/"), "/".join(part for part in (base.rstrip("/"), rest.rstrip("/")) if part), filesystem
         )
@@ -92,7 +93,7 @@ class Place:
     @property
     def redacted(self) -> str:
         """For messages and manifests: a local path as it is typed, a URI without what may be a password."""
-        return self.path if self.is_local else _redact(self.uri)
+        return self.path if self.is_local else redact(self.uri)
 
     def __str__(self) -> str:
         return self.redacted
@@ -173,9 +174,21 @@ class Place:
         return self.filesystem.get_file_info([self.path])[0].type
 
 
-def _redact(uri: str) -> str:
-    """``s3://key:secret@bucket`` → ``s3://***@bucket``; the ``container@account`` of abfss is no secret."""
-    return re.sub(r"://[^/@]*:[^/@]*@", "://***@", uri)
+def redact(uri: str) -> str:
+    """``uri`` for people and manifests: without user, password and query, where keys and signatures stand.
+
+    >>> redact("s3://AKIA:secret@bucket/x.jsonl?sig=abc"), redact("abfss://box@account.dfs.core.windows.net/x")
+    ('s3://bucket/x.jsonl', 'abfss://box@account.dfs.core.windows.net/x')
+    """
+    scheme, separator, rest = uri.partition("://")
+    if not separator:
+        return uri
+    rest = QUERY.sub("", rest)
+    authority, slash, path = rest.partition("/")
+    user, _, host = authority.rpartition("@")
+    if scheme.startswith(("abfs", "wasb")) and ":" not in user:
+        host = authority  # on Azure it is the container that stands before the @
+    return f"{scheme}://{host}{slash}{path}"
 
 
 def _first_line(error: BaseException) -> str:
