@@ -117,8 +117,8 @@ def select(
         atexit.register(stages.remove)  # the tables are read from it whenever they are looked at
         try:
             return _select(session, found, config, codec, stages, Progress(session, quiet=config.quiet))
-        except BaseException:
-            stages.remove()
+        except BaseException as error:
+            stages.remove(error)
             raise
 
 

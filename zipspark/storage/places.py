@@ -121,13 +121,17 @@ class Place:
         elif kind != fs.FileType.NotFound:
             self.filesystem.delete_file(self.path)
 
-    def delete_for_good(self) -> None:
-        """`delete` what Spark's tasks may be writing to: one that is still being stopped makes its folder again."""
-        for _ in range(20):
+    def delete_for_good(self, seconds: float = 0.0) -> None:
+        """`delete` what Spark's tasks may be writing to: one that is still being stopped makes its folder again.
+
+        It is watched for ``seconds``, and after that until it stays away.
+        """
+        until = time.monotonic() + seconds
+        for _ in range(20 + int(20 * seconds)):
             with contextlib.suppress(OSError):  # not empty any more
                 self.delete()
             time.sleep(0.05)
-            if not self.exists():
+            if time.monotonic() >= until and not self.exists():
                 return
         self.delete()
 

@@ -13,11 +13,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from zipspark.config import EngineOptions
-from zipspark.errors import UsageError
+from zipspark.errors import UsageError, ZipsparkError
 from zipspark.storage.places import Place
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
+
+# Seconds in which a stopped task has ended: Spark gives its Python worker two (spark.python.task.killTimeout).
+_TO_STOP = 3.0
 
 
 class Stages:
@@ -47,7 +50,7 @@ class Stages:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.remove()
+        self.remove(error)
 
     def path(self, name: str) -> Place:
         """Where the stage ``name`` is, written or not."""
@@ -60,6 +63,8 @@ class Stages:
         # With its schema given, no task is started to look into a file for it.
         return self._spark.read.schema(df.schema).parquet(self.path(name).pattern)
 
-    def remove(self) -> None:
-        """Delete the work folder."""
-        self.folder.delete_for_good()
+    def remove(self, error: BaseException | None = None) -> None:
+        """Delete the work folder, after ``error`` if there was one."""
+        # What failed in Spark may have tasks that run on, and write; what zipspark itself refuses has none.
+        stopping = error is not None and not isinstance(error, ZipsparkError)
+        self.folder.delete_for_good(_TO_STOP if stopping else 0.0)
