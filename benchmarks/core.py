@@ -5,9 +5,14 @@ from __future__ import annotations
 import os
 import platform
 import random
+import resource
 import time
 import zlib
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from itertools import product
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +24,14 @@ from rich.console import Console
 from rich.table import Table
 
 from zipspark import demo
-from zipspark.core import select
+from zipspark.core import parts, select
 from zipspark.core.rendering import detect_layout, kinds_of_records, layout_renderer
 from zipspark.units import format_bytes
 
 POOL_BYTES = 70_000_000  # of the first 54,000 samples of the pool that the byte budgets are for, without copies
 BYTE_BUDGETS = (2_500_000, 13_000_000)
+ARMS = (("ratio", "off"), ("ratio", "on"), ("coverage", "off"), ("coverage", "on"))  # objective, guard
+PART_BYTES = parts.PART_BYTES
 REFERENCE = {"preset": "reference", "k1": 1000, "k2": 200, "k3": 100}
 REFERENCE_ROWS, REFERENCE_BUDGET = 5000, 500
 
@@ -45,17 +52,22 @@ def main(pool: Path | None, rows: int, repeat: int) -> None:
     out.print(f"pool: {len(records):,} samples, {len(samples):,} without copies, {format_bytes(len(everything))}")
     out.print(f"one zstd-3 pass over it: {unit:.3f} s, best of 3")
     out.print(selection_table(samples, unit, repeat))
+    out.print(memory_table(samples))
     out.print(reference_table(records[:REFERENCE_ROWS], repeat))
 
 
 def selection_table(samples: Sequence[bytes], unit: float, repeat: int) -> Table:
-    """A row per byte budget: what was picked, how redundant it is, and what it cost."""
-    table = Table("budget", "picks", "R", "R random", "seconds", "passes", title="preset default, R by zstd-19 wide")
+    """A row per way and byte budget: what was picked, how redundant it is, and what it cost."""
+    columns = ("objective", "guard", "budget", "picks", "R", "R random", "seconds", "passes")
+    table = Table(*columns, title="preset default, R by zstd-19 wide")
     scale = min(1.0, sum(map(len, samples)) / POOL_BYTES)
-    for budget in (int(size * scale) for size in BYTE_BUDGETS):
-        seconds, ranking = fastest(repeat, lambda budget=budget: select(samples, f"{budget}B"))
+    for budget, (objective, guard) in product((int(size * scale) for size in BYTE_BUDGETS), ARMS):
+        work = partial(select, samples, f"{budget}B", objective=objective, guard=guard)
+        seconds, ranking = fastest(repeat, work)
         chosen = [samples[row] for row in ranking]
         table.add_row(
+            objective,
+            guard,
             format_bytes(budget),
             f"{len(ranking):,}",
             f"{wide_ratio(chosen):.3f}",
@@ -64,6 +76,26 @@ def selection_table(samples: Sequence[bytes], unit: float, repeat: int) -> Table
             f"{seconds / unit:.1f}",
         )
     return table
+
+
+def memory_table(samples: Sequence[bytes]) -> Table:
+    """What selecting from one part takes beside its text, as multiples of the text; each in a process of its own."""
+    table = Table("objective", "text", "peak", "times the text", title="memory of one part, guard on")
+    ends = np.cumsum([len(sample) for sample in samples])
+    part = samples[: int(np.searchsorted(ends, PART_BYTES))]
+    size = sum(map(len, part))
+    for objective in ("ratio", "coverage"):
+        with ProcessPoolExecutor(1, mp_context=get_context("fork")) as alone:
+            peak = alone.submit(_peak, part, f"{size // 15}B", objective).result()
+        table.add_row(objective, format_bytes(size), format_bytes(peak), f"{peak / size:.1f}")
+    return table
+
+
+def _peak(part: Sequence[bytes], budget: str, objective: str) -> int:
+    """Bytes by which this process grows while it selects."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    select(part, budget, objective=objective)
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
 
 
 def reference_table(records: Sequence[dict[str, Any]], repeat: int) -> Table:

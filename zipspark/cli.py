@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 import signal
@@ -18,8 +19,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from rich.console import Console
 
-from zipspark.config import SECTIONS, ScoreConfig, SelectConfig, is_switch, layered, options_of, read_config_file, shown
+from zipspark.config import LeakageConfig, MatrixConfig, ScoreConfig, SelectConfig, check_select
 from zipspark.errors import EXIT_DONE, EXIT_INTERRUPTED, EngineError, InputError, UsageError, ZipsparkError
+from zipspark.options import SECTIONS, is_switch, layered, options_of, read_config_file, shown
 
 
 class SectionedCommand(click.Command):
@@ -105,9 +107,10 @@ def select(config: str | None, **flags: Any) -> None:
     Example: zipspark select pool.parquet --output chosen --budget 10000 --group-column source
     """
     options = _options(SelectConfig, flags, config)
-    _require(options, "input", "output", "budget")
+    _require(options, "input", "output")
+    check_select(options)
     summary = _pipeline().select_to(options)
-    _finish(options, summary, summary.to_dict())
+    _finish(options, summary, summary.to_dict(), f"subset: {options.output}/subset")
 
 
 @zipspark.command(cls=SectionedCommand)
@@ -121,7 +124,36 @@ def score(config: str | None, **flags: Any) -> None:
     options = _options(ScoreConfig, flags, config)
     _require(options, "input", "output")
     result = _pipeline().score_to(options)
-    _finish(options, f"{result['rows']:,} rows scored: {result['output']}", result)
+    _finish(options, f"{result['rows']:,} rows scored", result, f"scores: {result['output']}")
+
+
+@zipspark.command(cls=SectionedCommand)
+@flags_of(MatrixConfig)
+@CONFIG_FLAG
+def matrix(config: str | None, **flags: Any) -> None:
+    """Show how well each group of INPUT compresses each other; with --output also as table and picture.
+
+    Example: zipspark matrix pool.parquet --group-column source --output redundancy
+    """
+    options = _options(MatrixConfig, flags, config)
+    _require(options, "input")
+    found = _module("analysis").matrix_to(options)
+    written = f"matrix: {options.output}/matrix" if options.output else None
+    _finish(options, found, found.to_dict() | {"output": options.output}, written)
+
+
+@zipspark.command(cls=SectionedCommand)
+@flags_of(LeakageConfig)
+@CONFIG_FLAG
+def leakage(config: str | None, **flags: Any) -> None:
+    """Find which items of an evaluation set INPUT contains, wholly or in part, and write them to OUT.
+
+    Example: zipspark leakage pool.parquet --against gsm8k_test.jsonl --output leaked
+    """
+    options = _options(LeakageConfig, flags, config)
+    _require(options, "input", "against", "output")
+    found = _module("analysis").leakage_to(options)
+    _finish(options, found, found.to_dict(), f"items: {options.output}/leakage")
 
 
 @zipspark.command()
@@ -143,7 +175,7 @@ def demo(output: str, budget: str) -> None:
     except OSError as error:
         raise InputError(f"output {output!r} cannot be written beside: {error}; give another --output") from None
     click.echo(f"{rows:,} documentation strings of Python's standard library: {corpus}", err=True)
-    _finish(options, _pipeline().select_to(options), None)
+    _finish(options, _pipeline().select_to(options), None, f"subset: {output}/subset")
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -225,14 +257,17 @@ def _log_on_stderr() -> Iterator[None]:
 
 
 def _pipeline() -> Any:
-    """`zipspark.pipeline`, imported once the options are known to be right: pyspark takes a second."""
+    return _module("pipeline")
+
+
+def _module(name: str) -> Any:
+    """A module of zipspark's, imported once the options are known to be right: pyspark takes a second."""
     try:
-        from zipspark import pipeline
+        return importlib.import_module(f"zipspark.{name}")
     except ModuleNotFoundError as error:
         if error.name and error.name.partition(".")[0] == "pyspark":
             raise EngineError("pyspark is not installed. Run: pip install 'zipspark[spark]'") from None
         raise
-    return pipeline
 
 
 def _options(model: type[Any], flags: dict[str, Any], config: str | None) -> Any:
@@ -250,14 +285,14 @@ def _require(options: BaseModel, *names: str) -> None:
             raise UsageError(f"{name} must be given: {how}, or the key {name!r} in the --config file")
 
 
-def _finish(options: Any, human: Any, machine: Any) -> None:
+def _finish(options: Any, human: Any, machine: Any, written: str | None = None) -> None:
+    """Print what a command has to say and, below, what it has written."""
     if options.json_:
         click.echo(json.dumps(machine, default=str))
     elif not options.quiet:
-        if not isinstance(human, str):
-            Console(width=None if sys.stdout.isatty() else 100).print(human)
-            human = f"subset: {human.output}/subset"
-        click.echo(human)  # whole, however long: paths are copied from here
+        Console(width=None if sys.stdout.isatty() else 100).print(human)
+        if written:
+            click.echo(written)  # whole, however long: paths are copied from here
 
 
 def _stopped(arguments: Sequence[str]) -> int:

@@ -1,79 +1,73 @@
 """Every option of zipspark, once: name, type, default, meaning.
 
-The command line, ``conf/*.yml`` and the Python functions all read their options from the two models below, so a flag
-``--group-column``, a key ``group_column`` and a keyword ``group_column=`` are the same thing. Which wins:
-a flag > a preset given as a flag > the file > a preset in the file > the default (`layered`).
+The command line, ``conf/*.yml`` and the Python functions all read their options from the models below, so a flag
+``--group-column``, a key ``group_column`` and a keyword ``group_column=`` are the same thing (`zipspark.options`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, cast, get_args
+from typing import Annotated, Any, ClassVar, Literal
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
-from pydantic.fields import FieldInfo
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, field_validator, model_validator
 
 from zipspark.errors import UsageError
-from zipspark.units import Budget, parse_budget, parse_size
+from zipspark.limits import Mix, Until, check_limits, parse_group_limits, parse_mix, parse_until
+from zipspark.options import CommaSeparated, OnOff, Size, option
+from zipspark.units import Budget, parse_budget
 
 ZLIB_WINDOW = 32 * 1024  # bytes; deflate has no larger one
 MAX_WINDOW = 128 * 2**20  # bytes; what zstd decoders accept without being asked (windowLog 27)
 
-SECTIONS = {
-    "choice": "How samples are chosen",
-    "pool": "Which rows are read, and how",
-    "limits": "Limits",
-    "spread": "How the work is spread",
-    "engine": "Where it runs",
-    "result": "Result",
-}
-
-Size = Annotated[int, BeforeValidator(lambda value, info: parse_size(value, info.field_name))]
-OnOff = Annotated[bool, BeforeValidator(lambda value: _on_off(value))]
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "default": {"selector": "lazy", "codec": "zstd", "level": None, "parts": None, "dedup": True},
-    # Algorithm 1 as published (arXiv 2407.06645, section 4 and its appendix for the sizes).
-    "paper": {"selector": "multistage", "codec": "zlib", "level": 9, "k1": 10000, "k2": 200, "k3": 100}
-    | {"parts": 1, "dedup": False},
-    # What the released program does, to the pick: see core/presets.py for how it differs from the paper.
-    "reference": {"selector": "multistage", "codec": "zlib", "level": 9, "k1": 10000, "k2": 200, "k3": 100}
-    | {"parts": 1, "dedup": False, "schema": "reference"},
-}
-
-
-def option(default: Any, section: str, meaning: str, *, metavar: str | None = None, **rules: Any) -> Any:
-    """A field with what the command line and ``conf/select.yml`` need to show it."""
-    extra: dict[str, Any] = {"section": section, "metavar": metavar}
-    return Field(default, description=meaning, json_schema_extra=extra, validate_default=True, **rules)
+_STRICT = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, protected_namespaces=())
+_AS_PUBLISHED: dict[str, Any] = {"selector": "multistage", "k1": 10000, "k2": 200, "k3": 100, "codec": "zlib"}
+_AS_PUBLISHED |= {"level": 9, "parts": 1, "dedup": False, "guard": False}
 
 
 class Choice(BaseModel):
     """How samples are chosen, whatever they are stored in: the options that `zipspark.core.select` takes."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, protected_namespaces=())
+    model_config = _STRICT
+
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "default": {"selector": "lazy", "codec": "zstd", "level": None, "parts": None, "dedup": True, "guard": True},
+        # Algorithm 1 as published (arXiv 2407.06645, section 4 and its appendix for the sizes).
+        "paper": _AS_PUBLISHED,
+        # What the released program does, to the pick: see core/presets.py for how it differs from the paper.
+        "reference": _AS_PUBLISHED | {"schema": "reference"},
+    }
 
     preset: Literal["default", "paper", "reference"] = option(
         "default", "choice", "default; paper: Algorithm 1 as published; reference: the released program, pick for pick"
     )
-    objective: Literal["ratio"] = option("ratio", "choice", "what is minimised: ratio = the set's compression ratio")
+    objective: Literal["ratio", "coverage"] = option(
+        "ratio", "choice", "ratio: least compressible set; coverage: set that holds most of what the pool repeats"
+    )
     selector: Literal["lazy", "multistage"] = option(
         "lazy", "choice", "lazy greedy, or the paper's K1/K2/K3 rounds (multistage)"
     )
     k1: int = option(10000, "choice", "multistage: candidates re-scored against the set per round", ge=1)
     k2: int = option(200, "choice", "multistage: shortlist of a round, at most k1", ge=1)
     k3: int = option(100, "choice", "multistage: samples picked per round, at most k2", ge=1)
+    cost: Literal["byte", "row", "token"] = option("byte", "choice", "what gain is divided by")
     codec: Literal["zstd", "zlib"] = option("zstd", "choice", "compressor that measures: zstd (wide window) or zlib")
     level: int | None = option(None, "choice", "compression level; null: 3 for zstd, 9 for zlib", ge=1, le=22)
     window: Size = option(
         "16MiB", "choice", "how far back zstd sees, 64KiB to 128MiB (zlib: always 32 KiB)", metavar="SIZE"
     )
-
-    def choice(self) -> dict[str, Any]:
-        """These options alone, as `zipspark.core.select` takes them."""
-        return self.model_dump(include=set(Choice.model_fields))
+    gram: int = option(5, "choice", "coverage: bytes of a gram, at most supported_gram", ge=2, le=8)
+    supported_gram: int = option(
+        8, "choice", "bytes of the gram that another sample must hold as well for text to count", ge=2, le=8
+    )
+    weight_exponent: float = option(
+        1.0, "choice", "coverage: a gram weighs log2(samples that hold it) to this power", ge=0, allow_inf_nan=False
+    )
+    weight_cap: float | None = option(
+        None, "choice", "coverage: most that log2(samples) counts; null: all of it", gt=0, allow_inf_nan=False
+    )
+    target_strength: float = option(
+        1.0, "limits", "how far weights tilt to the target; 0: not at all", ge=0, allow_inf_nan=False
+    )
+    guard: OnOff = option(True, "limits", "leave out what looks like noise (on/off)", metavar="on|off")
 
     @field_validator("window")
     @classmethod
@@ -88,37 +82,90 @@ class Choice(BaseModel):
             raise ValueError(f"k2 must be <= k1 ({self.k1}), got {self.k2}")
         if self.k3 > self.k2:
             raise ValueError(f"k3 must be <= k2 ({self.k2}), got {self.k3}")
+        if self.gram > self.supported_gram:
+            raise ValueError(f"gram must be <= supported_gram ({self.supported_gram}), got {self.gram}")
+        if self.preset != "default" and self.objective != "ratio":
+            raise ValueError(f"objective must be ratio with preset {self.preset}, got {self.objective}")
         if self.codec == "zlib" and self.level is not None and self.level > 9:
             raise ValueError(f"level must be <= 9 for codec zlib, got {self.level}")
         return self
 
 
+GroupLimits = Annotated[
+    dict[str, Budget], BeforeValidator(lambda value, info: parse_group_limits(value, info.field_name))
+]
+
+
+class Limits(BaseModel):
+    """How much of each group is chosen, and when enough is."""
+
+    model_config = _STRICT
+
+    mix: Annotated[Mix, BeforeValidator(parse_mix), PlainSerializer(str)] | None = option(
+        None, "limits", "shares of groups: natural, equal, power=0.5, or weights; null: no quotas", metavar="MIX"
+    )
+    floor: GroupLimits = option({}, "limits", "least of a group, in the budget's unit or %", metavar="GROUP=AMOUNT")
+    cap: GroupLimits = option({}, "limits", "most of a group, in the budget's unit or %", metavar="GROUP=AMOUNT")
+    until: Annotated[Until, BeforeValidator(parse_until), PlainSerializer(str)] | None = option(
+        None, "limits", "stop at coverage=0.9, target-coverage=0.95 or marginal-ratio=6", metavar="MEASURE=VALUE"
+    )
+
+    @property
+    def by_group(self) -> bool:
+        """Whether each group has an amount of its own."""
+        return self.mix is not None or bool(self.floor) or bool(self.cap)
+
+
+class CoreOptions(Choice, Limits):
+    """Options of `zipspark.core.select`."""
+
+    @property
+    def covers_groups(self) -> bool:
+        """Whether each group is covered for itself, as it has a quota."""
+        return self.objective == "coverage" and self.mix is not None
+
+
 class PoolOptions(BaseModel):
     """Which rows are read, and how a record becomes the bytes that are compressed."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, protected_namespaces=())
+    model_config = _STRICT
 
     input: tuple[str, ...] = option((), "pool", "paths, folders, globs or a table name", metavar="INPUT")
     schema_: Literal["auto", "text", "sharegpt", "messages", "alpaca", "prompt-response", "preference", "reference"] = (
         option("auto", "pool", "layout of a record; auto: from column names and types", alias="schema")
     )
     text_expr: str | None = option(None, "pool", "Spark SQL expression that gives the text of a row", metavar="SQL")
-    roles: tuple[str, ...] | None = option(
+    roles: CommaSeparated | None = option(
         None, "pool", "roles whose messages count, comma-separated; null: all", metavar="ROLE,..."
     )
+    where: str | None = option(None, "pool", "Spark SQL condition; only rows that meet it are offered", metavar="SQL")
     id_column: str | None = option(None, "pool", "column with your own unique ids", metavar="COLUMN")
     group_column: str | None = option(None, "pool", "column with the group (source) of a row", metavar="COLUMN")
+    quality_column: str | None = option(
+        None, "pool", "column with a score of a row's worth, from any model", metavar="COLUMN"
+    )
+    quality_min: float | None = option(None, "pool", "rows with a lower score are left out", allow_inf_nan=False)
+    quality_weight: float | None = option(
+        None, "pool", "gain is multiplied by score to this power", gt=0, allow_inf_nan=False
+    )
+    tokenizer: str | None = option(None, "pool", "tokenizer.json that counts tokens", metavar="FILE")
+    token_column: str | None = option(None, "pool", "column with the tokens of a row", metavar="COLUMN")
     dedup: OnOff = option(True, "pool", "drop exact duplicates of rendered text first (on/off)", metavar="on|off")
     max_bad_fraction: float = option(
         0.01, "limits", "stop when a larger share of rows cannot be read or rendered", ge=0, le=1
     )
 
     @model_validator(mode="after")
-    def _one_rendering(self) -> PoolOptions:
+    def _fit_together(self) -> PoolOptions:
         if self.text_expr is not None:
             for name, given in (("schema", self.schema_ != "auto"), ("roles", self.roles is not None)):
                 if given:
                     raise ValueError(f"{name} must not stand beside text_expr, which says what the text is")
+        if self.tokenizer and self.token_column:
+            raise ValueError(f"token_column must not stand beside tokenizer, got {self.token_column}")
+        for name in ("quality_min", "quality_weight"):
+            if getattr(self, name) is not None and self.quality_column is None:
+                raise ValueError(f"{name} needs quality_column, the column with the scores")
         return self
 
     @field_validator("input", mode="before")
@@ -126,16 +173,11 @@ class PoolOptions(BaseModel):
     def _one_or_more(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
 
-    @field_validator("roles", mode="before")
-    @classmethod
-    def _comma_separated(cls, value: Any) -> Any:
-        return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
-
 
 class EngineOptions(BaseModel):
     """Where the work runs and what the result looks like."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, protected_namespaces=())
+    model_config = _STRICT
 
     master: str | None = option(None, "engine", "Spark master; null: as the environment says, else local[*]")
     remote: str | None = option(None, "engine", "Spark Connect address (sc://... or local[2])")
@@ -171,18 +213,53 @@ class ScoreConfig(Choice, PoolOptions, EngineOptions):
     """Options of ``zipspark score``."""
 
 
-class SelectConfig(Choice, PoolOptions, EngineOptions):
+class SelectConfig(CoreOptions, PoolOptions, EngineOptions):
     """Options of ``zipspark select``, flat, as on the command line and in ``conf/select.yml``."""
 
-    budget: Annotated[Budget, BeforeValidator(lambda value: parse_budget(value))] | None = option(
-        None, "choice", "rows (10000), share of the pool (5%) or bytes of text (500MB)", metavar="BUDGET"
+    budget: Annotated[Budget, BeforeValidator(parse_budget)] | None = option(
+        None,
+        "choice",
+        "rows (10000), share of the pool (5%), bytes (500MB) or tokens (20Mtok)",
+        metavar="BUDGET",
+    )
+    order: Literal["rank", "dense-first", "easy-first"] = option(
+        "rank", "choice", "order of the subset's rows: as picked, lowest ratio first, or highest ratio first"
+    )
+    phases: CommaSeparated | None = option(
+        None, "choice", "groups in the order they are trained on, or auto; null: mixed", metavar="GROUP,...|auto"
+    )
+    anchor: CommaSeparated | None = option(
+        None, "limits", "tables with text that counts as seen and is never chosen", metavar="TABLE,..."
+    )
+    keep: CommaSeparated | None = option(
+        None, "limits", "tables with rows or ids that must be chosen, first of all", metavar="TABLE,..."
+    )
+    target: CommaSeparated | None = option(
+        None, "limits", "tables with text that the choice should be like", metavar="TABLE,..."
     )
     parts: int | None = option(None, "spread", "parts the pool is cut into; null: from its bytes", ge=1)
     oversample: float = option(
         2.0, "spread", "candidates a part hands up, as a multiple of its share", ge=1, allow_inf_nan=False
     )
+    node_cap: Size = option("256MB", "spread", "most bytes of candidates one task holds", metavar="SIZE")
     driver_cap: Size = option("256MB", "spread", "most bytes of candidates the driver fetches", metavar="SIZE")
     format: Literal["parquet", "delta", "jsonl"] = option("parquet", "result", "format of OUT/subset")
+    ids_only: bool = option(False, "result", "OUT/subset has ids and ranks alone", strict=True)
+
+    @model_validator(mode="after")
+    def _can_be_counted(self) -> SelectConfig:
+        tokens = {"budget": self.budget is not None and self.budget.unit == "tokens", "cost": self.cost == "token"}
+        for name, counts in tokens.items():
+            if counts and not (self.tokenizer or self.token_column):
+                raise ValueError(f"{name} in tokens needs tokenizer or token_column, got {getattr(self, name)}")
+        if self.budget is not None:
+            check_limits(self.floor, self.cap, self.budget)
+        for name, given in (("mix", self.mix is not None), ("floor", self.floor), ("cap", self.cap)):
+            if given and self.group_column is None:
+                raise ValueError(f"{name} needs group_column, the column with the groups")
+        if self.phases and self.group_column is None:
+            raise ValueError("phases need group_column, the column with the groups")
+        return self
 
     @model_validator(mode="after")
     def _reference_is_one_part(self) -> SelectConfig:
@@ -193,59 +270,38 @@ class SelectConfig(Choice, PoolOptions, EngineOptions):
         return self
 
 
+def check_until(until: Until, choice: CoreOptions, has_target: bool) -> None:
+    """Raises `UsageError` for a measure that the objective does not have."""
+    for measure, value, objective in (
+        ("marginal-ratio", until.marginal_ratio, "ratio"),
+        ("coverage", until.coverage, "coverage"),
+        ("target-coverage", until.target_coverage, "coverage"),
+    ):
+        if value is not None and choice.objective != objective:
+            raise UsageError(f"until {measure} needs objective {objective}, got {choice.objective}")
+    if until.target_coverage is not None and choice.covers_groups:
+        raise UsageError("until target-coverage must not stand beside mix: each group is covered for itself there")
+    if until.target_coverage is not None and not has_target:
+        raise UsageError(f"until target-coverage needs a target, got target-coverage={until.target_coverage}")
+
+
+def check_select(config: SelectConfig, targeted: bool = False) -> None:
+    """Raises `UsageError` where neither budget nor stop rule is given; ``targeted``: by a DataFrame, not by name."""
+    if config.budget is None and config.until is None:
+        raise UsageError("budget must be given (--budget 10000, 5%, 500MB or 20Mtok), or until (--until coverage=0.9)")
+    if config.until is not None:
+        check_until(config.until, config, has_target=targeted or bool(config.target))
+
+
 def check_reference_budget(budget: Budget) -> None:
-    """The released program knows budgets in rows only; raises `UsageError` for bytes."""
-    if budget.unit == "bytes":
+    """The released program knows budgets in rows only; raises `UsageError` for bytes and tokens."""
+    if budget.unit in ("bytes", "tokens"):
         raise UsageError(f"budget must count rows with preset reference, as the released program does, got {budget}")
 
 
-Model = TypeVar("Model", bound=BaseModel)
-
-
-def layered(model: type[Model], flags: Mapping[str, Any], file: Mapping[str, Any] | None = None) -> Model:
-    """Merge the layers of options into one checked ``model``; raises `UsageError` naming field, rule and value.
-
-    ``flags`` and ``file`` hold only what was given. Presets expand to options one layer below where they were named.
-    """
-    known = {field.alias or name for name, field in model.model_fields.items()}
-    merged: dict[str, Any] = {}
-    for layer in (file or {}, flags):
-        for key in layer:
-            if key not in known:
-                raise UsageError(f"unknown option {key!r}; known are {', '.join(sorted(known))}")
-        if layer is flags or "preset" not in flags:  # a preset given as a flag replaces the file's
-            preset = PRESETS.get(str(layer.get("preset")), {})
-            merged |= {key: value for key, value in preset.items() if key in known}
-        merged |= layer
-    return checked(model, merged)
-
-
-def checked(model: type[Model], values: Mapping[str, Any]) -> Model:
-    """Build ``model`` from ``values``, turning pydantic's report into one `UsageError` for a person."""
-    for name, field in model.model_fields.items():
-        value = values.get(field.alias or name)
-        if isinstance(value, bool) and {int, float} & {field.annotation, *get_args(field.annotation)}:
-            raise UsageError(f"{field.alias or name} must be a number, got {value}")  # to Python True is a 1
-    try:
-        return model(**values)
-    except ValidationError as error:
-        lines = [_explain(problem) for problem in error.errors()]
-        raise UsageError("; ".join(lines)) from None
-
-
-def read_config_file(path: str | Path) -> dict[str, Any]:
-    """The keys of a YAML file. Raises `UsageError` when it is missing, not YAML or not a flat mapping."""
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"config {str(path)!r} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"config {str(path)!r} is not YAML: {error}") from None
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise UsageError(f"config {str(path)!r} must be a mapping of option: value, got {type(content).__name__}")
-    return {str(key): value for key, value in content.items() if value is not None}
+def choice_of(config: Choice) -> Choice:
+    """The options of ``config`` that a selection itself takes, alone: what executors are sent."""
+    return Choice(**{name: getattr(config, name) for name in Choice.model_fields})
 
 
 def choice_key(config: BaseModel) -> dict[str, Any]:
@@ -254,60 +310,41 @@ def choice_key(config: BaseModel) -> dict[str, Any]:
     return config.model_dump(mode="json", by_alias=True, exclude=not_choice)
 
 
-def _on_off(value: Any) -> Any:
-    # YAML 1.1 reads a bare on/off as a boolean already.
-    return {"on": True, "off": False}.get(value, value) if isinstance(value, str) else value
+class MatrixConfig(PoolOptions, EngineOptions):
+    """Options of ``zipspark matrix``."""
+
+    sample: Size = option(
+        "512KiB", "limits", "text of a group that is given, and text that is sized, 4KiB to 8MiB", metavar="SIZE"
+    )
+
+    @field_validator("sample")
+    @classmethod
+    def _sample_in_range(cls, value: int) -> int:
+        if not 4 * 2**10 <= value <= 8 * 2**20:
+            raise ValueError("must be between 4KiB and 8MiB")
+        return value
 
 
-def _explain(problem: Any) -> str:
-    field = ".".join(str(part) for part in problem["loc"] if not str(part).startswith("function-"))
-    if problem["type"] == "extra_forbidden":
-        return f"unknown option {field!r}"
-    if problem["type"] == "value_error":  # from a validator above, which may have named field and value already
-        message = str(problem["msg"]).removeprefix("Value error, ")
-        if not field or message.startswith(f"{field} "):
-            return message
-        if ", got " in message:
-            return f"{field} {message}"
-    else:
-        rule = str(problem["msg"]).partition(", got ")[0]
-        message = rule.replace("Input should be", "must be")
-    return f"{field} {message}, got {problem['input']!r}"
+class LeakageConfig(PoolOptions, EngineOptions):
+    """Options of ``zipspark leakage``; those of the pool are for INPUT, ``against_*`` for the evaluation items."""
 
+    against: CommaSeparated | None = option(
+        None, "pool", "evaluation items: paths, folders, globs or a table name", metavar="TABLE,..."
+    )
+    against_schema: Literal["auto", "text", "sharegpt", "messages", "alpaca", "prompt-response", "preference"] = option(
+        "auto", "pool", "layout of an item; auto: from column names and types"
+    )
+    against_text_expr: str | None = option(
+        None, "pool", "Spark SQL expression that gives the text of an item", metavar="SQL"
+    )
+    against_id_column: str | None = option(None, "pool", "column with the items' unique ids", metavar="COLUMN")
+    hide_text: bool = option(False, "result", "no text of items in OUT and in the summary", strict=True)
 
-def as_yaml(model: type[BaseModel]) -> str:
-    """A file with every option of ``model``, its meaning and its default; ``conf/select.yml`` is what this returns.
-
-    What a preset decides stands as null, "not given": otherwise ``preset: paper`` in the file would change nothing.
-    """
-    decided = {key for preset in PRESETS.values() for key in preset}
-    lines: list[str] = []
-    for section, title in SECTIONS.items():
-        lines += [f"# --- {title} ---", ""]
-        for key, field in options_of(model, section).items():
-            default = list(field.default) if isinstance(field.default, tuple) else field.default
-            shown = yaml.safe_dump({key: default}, default_flow_style=True, width=10**6).strip()[1:-1]
-            meaning = f"# {field.description}"
-            if key in decided and default is not None:
-                meaning, shown = (
-                    f"{meaning} [default: {shown.partition(': ')[2]}; null: as the preset says]",
-                    f"{key}: null",
-                )
-            lines += [meaning, shown, ""]
-    return "\n".join(lines).rstrip() + "\n"
-
-
-def options_of(model: type[BaseModel], section: str) -> dict[str, FieldInfo]:
-    """The fields of ``model`` in ``section``, by the name users give them."""
-    fields = {field.alias or name: field for name, field in model.model_fields.items()}
-    return {key: field for key, field in fields.items() if shown(field)["section"] == section}
-
-
-def is_switch(field: FieldInfo) -> bool:
-    """Whether the flag stands alone (``--quiet``) rather than before a value (``--dedup on``)."""
-    return field.annotation is bool and not any(isinstance(rule, BeforeValidator) for rule in field.metadata)
-
-
-def shown(field: FieldInfo) -> dict[str, Any]:
-    """``section`` and ``metavar`` of a field made by `option`."""
-    return cast(dict[str, Any], field.json_schema_extra)
+    def against_options(self) -> PoolOptions:
+        """How the items are read."""
+        return PoolOptions(
+            schema_=self.against_schema,
+            text_expr=self.against_text_expr,
+            id_column=self.against_id_column,
+            max_bad_fraction=self.max_bad_fraction,
+        )

@@ -2,7 +2,7 @@
 
 ::
 
-    read ─ score ─▶ scores ─ survey ─▶ plan ─ parts ─▶ candidates ─ merge ─▶ picks ─ account ─▶ ledger, metrics ─▶ OUT
+    read ─ score ─▶ scores ─ look ─▶ samples ─ survey ─▶ plan ─ parts ─▶ candidates ─ merge ─▶ picks ─ account ─▶ OUT
 
 Every arrow's head is a table in the work folder (the plan: on the driver). `_select` reads as that list.
 """
@@ -10,47 +10,48 @@ Every arrow's head is a table in the work folder (the plan: on the driver). `_se
 from __future__ import annotations
 
 import atexit
-import hashlib
-import json
 import logging
 import math
-import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any, get_args
 
-import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
-from zipspark.config import ScoreConfig, SelectConfig, choice_key, layered
+from zipspark.config import ScoreConfig, SelectConfig, check_select, choice_of
 from zipspark.core.presets import proven_codec, trained_header
+from zipspark.core.seen import Eye, needs_lens
 from zipspark.core.selectors import MULTISTAGE_RATE, rounds_cost
+from zipspark.core.sketch import Lens
+from zipspark.core.tokens import TokenCounter
 from zipspark.core.zlib_codec import IS_CLASSIC_ZLIB
 from zipspark.core.zstd_codec import HEADER_SAMPLES
-from zipspark.errors import EngineError, InputError, UsageError
+from zipspark.errors import UsageError
+from zipspark.options import layered
 from zipspark.report.summary import SetLine, Summary
+from zipspark.running import explained, manifest, said, start_session
 from zipspark.spark import ledger as ledgers
-from zipspark.spark import metrics, survey, tree
-from zipspark.spark.batches import library_versions
-from zipspark.spark.corpus import Corpus, read_corpus
-from zipspark.spark.failures import explain_spark_error, first_line
+from zipspark.spark import metrics, references, survey, tree
+from zipspark.spark import subset as subsets
+from zipspark.spark.corpus import read_corpus
 from zipspark.spark.measure import random_of, set_ratios
 from zipspark.spark.progress import Progress
+from zipspark.spark.samples import seen
 from zipspark.spark.scores import scored
-from zipspark.spark.session import get_session
+from zipspark.spark.sketches import sketch_of
 from zipspark.storage.inputs import Source, resolve
 from zipspark.storage.output import Format, Output
-from zipspark.storage.places import redact
 from zipspark.storage.stages import Stages
 from zipspark.units import format_bytes
 
 logger = logging.getLogger("zipspark")
 
 TABLES = ("subset", "ledger", "quarantine", "metrics")
-STAGES = ("score", "survey", "parts", "merge", "account", "write")
+STAGES = ("score", "look", "survey", "parts", "merge", "account", "write")
+BESIDE = ("anchor", "keep", "target")  # options that name tables beside the pool
+
+References = Mapping[str, Source | DataFrame | None]  # one for each of `BESIDE`
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Selection:
         """Write OUT as ``zipspark select --output`` does; raises `InputError` when it exists or cannot be written."""
         if format not in get_args(Format):
             raise UsageError(f"format must be one of {', '.join(get_args(Format))}, got {format!r}")
-        with _explained(), Output(path, overwrite=overwrite) as output:
+        with explained(), Output(path, overwrite=overwrite) as output:
             _write(self, output, format)
             output.write_manifest(self.manifest)
             output.commit()
@@ -78,15 +79,15 @@ class Selection:
 
 
 def select(
-    source: DataFrame | str | list[str], budget: Any, *, spark: SparkSession | None = None, **options: Any
+    source: DataFrame | str | list[str], budget: Any = None, *, spark: SparkSession | None = None, **options: Any
 ) -> Selection:
     """Choose the low-redundancy subset of ``source`` on Spark.
 
     Args:
         source: a DataFrame, or what ``zipspark select`` takes as INPUT (paths, folders, globs, a table name).
-        budget: rows (``10000``), share of the pool (``"5%"``) or bytes of text (``"500MB"``).
+        budget: rows (``10000``), share of the pool (``"5%"``), bytes of text (``"500MB"``) or tokens (``"20Mtok"``).
         spark: the session to use; default: the DataFrame's, the active one, or a new local one.
-        options: those of ``conf/select.yml``.
+        options: those of ``conf/select.yml``; ``anchor``, ``keep`` and ``target`` may be DataFrames too.
 
     Raises:
         UsageError, InputError, EngineError: as the command line, which ends with 2, 3 and 4 for them.
@@ -108,15 +109,22 @@ def select(
         raise UsageError(f"{min(misplaced)} must be given to .save() of what select returns, not to select")
     if (spark or frame is not None) and (misplaced := options.keys() & {"master", "remote", "conf"}):
         raise UsageError(f"{min(misplaced)} must be set on the session that is given, or no session be given")
+    frames = {name: options.pop(name) for name in BESIDE if isinstance(options.get(name), DataFrame)}
     config = layered(SelectConfig, {"budget": budget, "input": tuple(names), **options})
-    with _explained():
+    check_select(config, targeted="target" in frames)
+    with explained():
         found = resolve(config.input) if frame is None else frame
+        beside: References = frames | {
+            name: references.find(name, getattr(config, name)) for name in BESIDE if name not in frames
+        }
+        counter = TokenCounter.read(config.tokenizer) if config.tokenizer else None
         given = spark or (frame.sparkSession if frame is not None else None)
-        session, codec = (given, proven_codec(config)) if given else _session(config, found)
+        session, codec = (given, proven_codec(config)) if given else start_session(config, config, found)
         stages = Stages(session, config)
         atexit.register(stages.remove)  # the tables are read from it whenever they are looked at
         try:
-            return _select(session, found, config, codec, stages, Progress(session, quiet=config.quiet))
+            progress = Progress(session, quiet=config.quiet)
+            return _select(session, found, beside, counter, config, codec, stages, progress)
         except BaseException as error:
             stages.remove(error)
             raise
@@ -125,12 +133,15 @@ def select(
 def select_to(config: SelectConfig) -> Summary:
     """``zipspark select``: choose, and write OUT. Whatever fails or is interrupted leaves no OUT (or the old one)."""
     assert config.output is not None
-    with _explained(), Output(config.output, overwrite=config.overwrite) as output:
+    check_select(config)
+    with explained(), Output(config.output, overwrite=config.overwrite) as output:
         source = resolve(config.input)
-        spark, codec = _session(config, source)
+        beside = {name: references.find(name, getattr(config, name)) for name in BESIDE}
+        counter = TokenCounter.read(config.tokenizer) if config.tokenizer else None
+        spark, codec = start_session(config, config, source, *beside.values())
         with Stages(spark, config) as stages:
             progress = Progress(spark, quiet=config.quiet)
-            selection = _select(spark, source, config, codec, stages, progress)
+            selection = _select(spark, source, beside, counter, config, codec, stages, progress)
             with progress.stage("write", len(STAGES), of=len(STAGES)):
                 _write(selection, output, config.format)
             output.write_manifest(selection.manifest | {"seconds": progress.seconds})
@@ -141,20 +152,20 @@ def select_to(config: SelectConfig) -> Summary:
 def score_to(config: ScoreConfig) -> dict[str, Any]:
     """``zipspark score``: per-sample ratios alone, written to OUT/scores."""
     assert config.output is not None
-    with _explained(), Output(config.output, overwrite=config.overwrite) as output:
+    with explained(), Output(config.output, overwrite=config.overwrite) as output:
         source = resolve(config.input)
-        spark, codec = _session(config, source)
+        spark, codec = start_session(config, config, source)
         with Stages(spark, config) as stages:
             progress = Progress(spark, quiet=config.quiet)
             with progress.stage("score", 1, of=2):
-                corpus = _corpus(spark, source, config, stages)
-                _said(corpus.warnings)
-                scores = stages.write("scores", scored(corpus.rows, config))
-                rows = survey.survey(scores, config).rows
+                corpus = read_corpus(spark, source, config, lambda frame: stages.write("input", frame))
+                said(corpus.warnings)
+                scores = stages.write("scores", scored(corpus.rows, config, config))
+                rows = survey.check(scores, config).rows
             with progress.stage("write", 2, of=2):
                 output.write("scores", ledgers.scores_table(scores), "parquet")
                 output.write("quarantine", ledgers.quarantine(scores), "parquet")
-            output.write_manifest(_manifest(corpus, config, codec) | {"rows": rows, "seconds": progress.seconds})
+            output.write_manifest(manifest(corpus, config, codec) | {"rows": rows, "seconds": progress.seconds})
             output.commit()
     return {"rows": rows, "output": f"{config.output}/scores", "seconds": progress.seconds}
 
@@ -162,6 +173,8 @@ def score_to(config: ScoreConfig) -> dict[str, Any]:
 def _select(
     spark: SparkSession,
     source: Source | DataFrame,
+    beside: References,
+    counter: TokenCounter | None,
     config: SelectConfig,
     codec: dict[str, Any],
     stages: Stages,
@@ -169,55 +182,87 @@ def _select(
 ) -> Selection:
     of = len(STAGES)
     with progress.stage("score", 1, of=of):
-        corpus = _corpus(spark, source, config, stages)
-        notes = _said(corpus.warnings)
-        scores = stages.write("scores", scored(corpus.rows, config))
+        corpus = read_corpus(spark, source, config, lambda frame: stages.write("input", frame))
+        notes = said(corpus.warnings)
+        scores = stages.write("scores", scored(corpus.rows, config, config, counter))
 
-    with progress.stage("survey", 2, of=of):
-        pool = survey.survey(scores, config)
-        plan = tree.plan_parts(pool.buckets, config)
-        header = _header(scores, pool.contents, config)
-        notes += _said(_announcements(config, pool, plan))
+    with progress.stage("look", 2, of=of):
+        offered = survey.check(scores, config)
+        anchor, target = (
+            references.texts(spark, name, table, config, stages) if (table := beside[name]) is not None else None
+            for name in ("anchor", "target")
+        )
+        keep = None
+        if (table := beside["keep"]) is not None:
+            keep = references.kept_contents(spark, table, scores, config, stages)
+        offered_rows = scores.where("content is not null")
+        lens = None
+        if needs_lens(config, anchor is not None, target is not None):
+            lens = Lens.of(
+                sketch_of(offered_rows, offered.bytes, config, config.covers_groups),
+                weight_exponent=config.weight_exponent,
+                weight_cap=config.weight_cap,
+                anchor=anchor.sketch(config) if anchor else None,
+                target=target.sketch(config) if target else None,
+                target_strength=config.target_strength,
+                salts=survey.salts(offered_rows) if config.covers_groups and anchor else (),
+            )
+        sample = survey.sampled_texts(scores, offered.contents, HEADER_SAMPLES)
+        eye = (
+            Eye.opened(choice_of(config), lens, sample, config.covers_groups) if lens else Eye(choice_of(config), None)
+        )
+        samples = seen(scores, eye, config, anchor.contents if anchor else None, keep)
+        if lens is not None or keep is not None:
+            samples = stages.write("samples", samples)
 
-    with progress.stage("parts", 3, of=of, samples=pool.samples):
-        candidates = stages.write("candidates", tree.candidates(scores, plan, config, header))
+    with progress.stage("survey", 3, of=of):
+        pool = survey.survey(samples, offered.rows, config, config.by_group or config.phases is not None)
+        plan = tree.plan(pool, config)
+        aid = tree.Aid(
+            header=trained_header(config, sample),
+            lens=lens,
+            reach=survey.reach(samples, lens, target is not None) if lens and config.until else None,
+        )
+        notes += said(_announcements(config, pool, plan))
 
-    with progress.stage("merge", 4, of=of):
-        picked = tree.fill(tree.fetch(candidates, plan, config), scores, plan, config, header)
+    with progress.stage("parts", 4, of=of, samples=pool.samples):
+        candidates = stages.write("candidates", tree.candidates(samples, plan, config, aid))
 
-    with progress.stage("account", 5, of=of):
-        picks = stages.write("picks", spark.createDataFrame(picked.select(ledgers.PICKS.names)))
-        subset_bytes = sum(picked["bytes"].to_pylist())
+    with progress.stage("merge", 5, of=of):
+        picks = tree.picks(candidates, samples, plan, config, aid, stages)
+
+    with progress.stage("account", 6, of=of):
         with ThreadPoolExecutor(2) as both:  # the measure is one task: without company it leaves the other cores idle
-            measured = both.submit(set_ratios, scores, picks, subset_bytes, pool.bytes, config.dedup)
-            ledger = stages.write("ledger", ledgers.ledger(scores, candidates, picks, plan, config.dedup))
+            measured = both.submit(set_ratios, scores, picks.table, picks.bytes, pool.bytes, config.dedup)
+            ledger = stages.write("ledger", ledgers.ledger(samples, candidates, picks.table, plan, config.dedup))
             counted = metrics.counts(ledger)
             ratios = measured.result()
-        subset = ledgers.subset(corpus.originals, picks)
+        subset = subsets.subset(corpus.originals, picks.table, config, _phases(config, pool))
 
-    if len(picked) == pool.samples:
+    if picks.rows == pool.samples:
         notes.append(f"the budget ({plan.budget}) takes the whole pool: nothing was left out.")
-    ids = picked["zip_id"].to_pylist()
-    sets = {"pool": (pool.samples, pool.bytes), "subset": (len(ids), subset_bytes)}
+    sets = {"pool": (pool.samples, pool.bytes), "subset": (picks.rows, picks.bytes)}
     summary = Summary(
-        budget=str(config.budget),
+        budget=str(config.budget or f"until {config.until}"),
         sets=tuple(
-            SetLine(name, *sets.get(name, random_of(subset_bytes, ratio)), ratio["ratio"], int(ratio["bytes"]))
+            SetLine(name, *sets.get(name, random_of(picks.bytes, ratio)), ratio["ratio"], int(ratio["bytes"]))
             for name, ratio in ratios.items()
         ),
         decisions=counted.decisions,
         groups=counted.groups,
+        mix=plan.mix(picks),
+        mix_unit=plan.budget.unit,
         parts=plan.parts,
         seconds=dict(progress.seconds),
-        checksum=hashlib.sha256("\n".join(ids).encode()).hexdigest(),
+        checksum=picks.checksum,
         notes=tuple(notes),
     )
-    manifest = _manifest(corpus, config, codec) | {
+    facts = manifest(corpus, config, codec) | {
         "budget": {"unit": plan.budget.unit, "amount": plan.budget.amount},
         "parts": plan.parts,
-        "rows": pool.rows,
-        "selected": len(ids),
-        "checksum": summary.checksum,
+        "rows": offered.rows,
+        "selected": picks.rows,
+        "checksum": picks.checksum,
         "ratios": ratios,
     }
     return Selection(
@@ -226,7 +271,7 @@ def _select(
         quarantine=ledgers.quarantine(scores),
         metrics=spark.createDataFrame(metrics.metrics(counted, progress.seconds)),
         summary=summary,
-        manifest=manifest,
+        manifest=facts,
     )
 
 
@@ -241,40 +286,12 @@ def _write(selection: Selection, output: Output, format: Format) -> None:
         list(at_once.map(write, TABLES))
 
 
-def _corpus(
-    spark: SparkSession, source: Source | DataFrame, config: SelectConfig | ScoreConfig, stages: Stages
-) -> Corpus:
-    return read_corpus(spark, source, config, lambda frame: stages.write("input", frame))
-
-
-def _session(config: SelectConfig | ScoreConfig, source: Source | DataFrame) -> tuple[SparkSession, dict[str, Any]]:
-    """The session, and the codec's facts: it proves itself while Spark starts."""
-    delta = getattr(source, "format", None) == "delta" or getattr(config, "format", None) == "delta"
-    with ThreadPoolExecutor(1) as beside:
-        codec = beside.submit(proven_codec, config)
-        return get_session(config, delta=delta), codec.result()
-
-
-def _header(scores: DataFrame, contents: int, config: SelectConfig) -> bytes:
-    """The literal statistics every part shares (`core.zstd_codec`)."""
-    if config.codec != "zstd":
-        return b""
-    return trained_header(config, survey.sampled_texts(scores, contents, HEADER_SAMPLES))
-
-
-def _manifest(corpus: Corpus, config: SelectConfig | ScoreConfig, codec: dict[str, Any]) -> dict[str, Any]:
-    """What the result depends on, and how it is called."""
-    key = choice_key(config) | {"input": [redact(name) for name in config.input]}
-    return {
-        "run_id": uuid.uuid4().hex,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "input": corpus.fingerprint,
-        "layout": corpus.layout.schema if corpus.layout else "text-expr",
-        "config": key,
-        "config_hash": hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest(),
-        "versions": library_versions(),
-        "codec": codec,
-    }
+def _phases(config: SelectConfig, pool: survey.Survey) -> tuple[str, ...]:
+    """Groups in the order they are trained on."""
+    if config.phases is None:
+        return ()
+    subsets.check_phases(config.phases, list(pool.by_group("rows")))
+    return config.phases
 
 
 def _announcements(config: SelectConfig, pool: survey.Survey, plan: tree.Plan) -> Iterator[str]:
@@ -284,29 +301,7 @@ def _announcements(config: SelectConfig, pool: survey.Survey, plan: tree.Plan) -
         yield "this Python is built with zlib-ng, whose sizes are not the classic zlib's: not the paper's picks."
     if config.selector == "multistage":
         mean = pool.bytes / max(pool.samples, 1)
-        picks = min(pool.samples, plan.budget.amount / (mean if plan.budget.unit == "bytes" else 1))
-        trials = rounds_cost(math.ceil(picks), pool.samples, config.k1, config.k2, config.k3)
+        share = min(1.0, plan.budget.amount / max(pool.total(plan.budget.unit), 1))
+        trials = rounds_cost(math.ceil(share * pool.samples), pool.samples, config.k1, config.k2, config.k3)
         minutes = trials * mean / MULTISTAGE_RATE / 60
         yield f"multistage compresses {trials:,} candidates for this budget: about {minutes:,.1f} minutes of one core."
-
-
-def _said(notes: Iterable[str]) -> list[str]:
-    """``notes``, said at once: the summary, which repeats them, may be far away, or never come."""
-    said = list(notes)
-    for note in said:
-        logger.warning("%s", note)
-    return said
-
-
-@contextmanager
-def _explained() -> Iterator[None]:
-    """Turns what Spark raises into zipspark's own errors."""
-    try:
-        yield
-    except Exception as error:
-        if isinstance(error, (OSError, pa.ArrowException)):  # ours to open, and not there, full or forbidden
-            raise InputError(f"input or output cannot be used: {error}") from error
-        explained = explain_spark_error(error)
-        if explained is None and not type(error).__module__.startswith(("pyspark", "py4j", "grpc")):
-            raise
-        raise explained or EngineError(f"Spark failed: {first_line(error)}") from error

@@ -1,4 +1,4 @@
-"""Sizes and budgets as people write them: ``500MB``, ``8MiB``, ``5%``, ``10000``."""
+"""Sizes and budgets as people write them: ``500MB``, ``8MiB``, ``20Mtok``, ``5%``, ``10000``."""
 
 from __future__ import annotations
 
@@ -20,8 +20,13 @@ _FACTOR = {
     "Gi": 2**30,
     "Ti": 2**40,
 }
-_NUMBER = re.compile(r"(?P<number>-?\d+(?:[._]\d+)*)(?P<prefix>[kKMGT]i?)?(?P<unit>B|%)?", re.ASCII)
-_BUDGET_FORMS = "a number of rows (10000), a share of the pool (5%) or a size (500MB, 64MiB)"
+# Tokens alone may stand after a space: they are a word, B and % are not.
+_NUMBER = re.compile(
+    r"(?P<number>-?\d+(?:[._]\d+)*)(?: (?=[kKMGT]?i?tok))?(?P<prefix>[kKMGT]i?)?(?P<unit>B|%|tok(?:ens?)?)?", re.ASCII
+)
+_BUDGET_FORMS = "a number of rows (10000), a share of {whole} (5%), a size (500MB, 64MiB) or tokens (20Mtok)"
+
+Unit = Literal["rows", "bytes", "tokens", "share"]
 
 
 @dataclass(frozen=True)
@@ -30,10 +35,12 @@ class Budget:
 
     >>> parse_budget("5%").resolve(rows=1000)
     Budget(unit='rows', amount=50)
+    >>> str(parse_budget("20Mtok"))
+    '20,000,000 tokens'
     """
 
-    unit: Literal["rows", "bytes", "share"]
-    amount: float  # rows, bytes of rendered text, or a fraction in (0, 1]
+    unit: Unit
+    amount: float  # rows, bytes of rendered text, tokens of it, or a fraction in (0, 1]
 
     def resolve(self, rows: int) -> Budget:
         """The same budget with a share turned into rows of a pool of ``rows`` samples (rounded up, so never none)."""
@@ -54,35 +61,46 @@ def parse_size(text: str | int, field: str = "size") -> int:
     (8388608, 1500000, 512)
     """
     number, unit = _parse(str(text), field, "a size such as 8MiB or 500MB")
-    if unit == "%" or number < 1:
+    if unit not in ("", "B") or number < 1:
         raise UsageError(f"{field} must be a size above 0 such as 8MiB or 500MB, got {text!r}")
     return int(number)
 
 
-def parse_budget(text: str | int | Budget, field: str = "budget") -> Budget:
-    """Read a budget; raises `UsageError` for anything that is not above zero and in one of the three forms."""
+def parse_budget(
+    text: str | float | Budget, field: str = "budget", *, whole: str = "the pool", zero: bool = False
+) -> Budget:
+    """Read a budget, or a limit of a group, which is written the same way; ``whole`` is what a share is of.
+
+    Raises `UsageError` for anything that is in none of the four forms or not above zero (with ``zero``: below zero).
+
+    >>> parse_budget("2.5MB"), parse_budget("500 ktok")
+    (Budget(unit='bytes', amount=2500000), Budget(unit='tokens', amount=500000))
+    """
     if isinstance(text, Budget):
         return text
-    number, unit = _parse(str(text), field, _BUDGET_FORMS)
-    if number <= 0 or (unit == "B" and number < 1):
-        raise UsageError(f"{field} must be above 0, got {text!r}; give {_BUDGET_FORMS}")
+    forms = _BUDGET_FORMS.format(whole=whole)
+    number, unit = _parse(str(text), field, forms)
+    if number < 0 or (not zero and (number == 0 or (unit in ("B", "tok") and number < 1))):
+        raise UsageError(f"{field} must be {'0 or more' if zero else 'above 0'}, got {text!r}; give {forms}")
     if unit == "%":
         if number > 100:
             raise UsageError(f"{field} must be at most 100%, got {text!r}")
         return Budget("share", number / 100)
     if unit == "B":
         return Budget("bytes", int(number))
+    if unit == "tok":
+        return Budget("tokens", int(number))
     if number != int(number):
-        raise UsageError(f"{field} counts whole rows, got {text!r}; give {_BUDGET_FORMS}")
+        raise UsageError(f"{field} counts whole rows, got {text!r}; give {forms}")
     return Budget("rows", int(number))
 
 
 def _parse(text: str, field: str, forms: str) -> tuple[float, str]:
-    """(number with its prefix applied, unit: '', 'B' or '%')."""
+    """(number with its prefix applied, unit: '', 'B', '%' or 'tok')."""
     match = _NUMBER.fullmatch(text.strip())
     if match is None or text.count(".") > 1:
         raise UsageError(f"{field} must be {forms}, got {text!r}")
-    prefix, unit = match["prefix"] or "", match["unit"] or ""
+    prefix, unit = match["prefix"] or "", (match["unit"] or "")[:3]
     prefix = "k" if prefix == "K" else prefix
     number = float(match["number"].replace("_", "")) * _FACTOR[prefix]
     if (unit == "%" and prefix) or not math.isfinite(number):

@@ -6,21 +6,13 @@ import re
 
 import pytest
 
-from zipspark.config import (
-    PRESETS,
-    SECTIONS,
-    Choice,
-    EngineOptions,
-    PoolOptions,
-    ScoreConfig,
-    SelectConfig,
-    choice_key,
-    layered,
-    read_config_file,
-    shown,
-)
+from zipspark.config import Choice, EngineOptions, PoolOptions, ScoreConfig, SelectConfig, choice_key
 from zipspark.errors import UsageError
+from zipspark.options import SECTIONS, layered, read_config_file, shown
 from zipspark.units import Budget
+
+
+PRESETS = Choice.PRESETS
 
 
 def refusal(values, model=SelectConfig):
@@ -199,7 +191,7 @@ def test_all_that_is_wrong_is_said_at_once():
 @pytest.mark.parametrize("key", ["budgets", "K1", "schema_", "group-column"])
 def test_an_unknown_key_is_answered_with_the_known_ones(layer, key):
     layers = {"flags": {}, "file": {}} | {layer: {key: 1}}
-    with pytest.raises(UsageError, match=f"^unknown option '{key}'; known are budget, codec, .*, work_dir$"):
+    with pytest.raises(UsageError, match=f"^unknown option '{key}'; known are anchor, budget, .*, work_dir$"):
         layered(SelectConfig, **layers)
 
 

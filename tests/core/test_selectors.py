@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from oracle import PoolExhausted, chat_records, chat_texts, float32, paper, ratio, released
 
 from zipspark.core.objectives import Ratio
-from zipspark.core.selection import select
+from zipspark.core import select
 from zipspark.core.selectors import Lazy, Limit, MultiStage
 from zipspark.core.zlib_codec import ZlibCodec
 from zipspark.core.zstd_codec import ZstdCodec
@@ -183,7 +183,7 @@ covers = st.lists(st.frozensets(st.integers(0, 11), min_size=1), min_size=1, max
 def test_lazy_is_greedy_where_the_objective_is_submodular(answers_early, sets, weights, seed, amount, counts_rows):
     costs = np.random.default_rng(seed).integers(1, 6, len(sets)).astype(float)
     units = np.ones(len(sets)) if counts_rows else costs
-    lazy = Lazy()(Cover(sets, weights, answers_early), costs, Limit(amount, units))
+    lazy = Lazy()(Cover(sets, weights, answers_early), costs, Limit(units, amount))
     assert lazy.indices == greedy_cover(Cover(sets, weights), costs, amount, units)
 
 
@@ -192,7 +192,7 @@ def test_lazy_asks_far_less_often_than_greedy():
     sets = [frozenset(rng.choice(2000, size=rng.integers(1, 60)).tolist()) for _ in range(1000)]
     cover = Cover(sets, [1] * 2000)
     costs = rng.integers(1, 6, 1000).astype(float)
-    picks = Lazy()(cover, costs, Limit(50, np.ones(1000)))
+    picks = Lazy()(cover, costs, Limit(np.ones(1000), 50))
     assert len(picks.indices) == 50
     assert cover.asked < 50 * 1000 / 20
 
@@ -202,11 +202,11 @@ def test_lazy_comes_to_an_end_where_a_bound_below_its_rival_rounds_up_to_it():
     assert 25 / 3 * 15 > 125  # so that 125 looks too little beside a rival with 25 / 3
     assert 125 / 15 == 25 / 3  # and yet stays at the top
     cover = Cover([{1}, {0}], [25, 125], answers_early=True)
-    assert Lazy()(cover, costs, Limit(2, np.ones(2))).indices == [0, 1]
+    assert Lazy()(cover, costs, Limit(np.ones(2), 2)).indices == [0, 1]
 
 
 def test_lazy_reports_what_each_pick_added():
-    picks = Lazy()(Cover([{1, 2, 3}, {3, 4}, {1}], [1] * 5), np.ones(3), Limit(3, np.ones(3)))
+    picks = Lazy()(Cover([{1, 2, 3}, {3, 4}, {1}], [1] * 5), np.ones(3), Limit(np.ones(3), 3))
     assert (picks.indices, picks.gains) == ([0, 1, 2], [3.0, 1.0, 0.0])
 
 
@@ -217,13 +217,13 @@ def test_lazy_picks_first_what_is_least_compressible_alone(codec, seed):
     context = codec.context(samples)
     alone = [context.conditional_size(row)[0] / len(sample) for row, sample in enumerate(samples)]
     costs = np.array([len(sample) for sample in samples], dtype=float)
-    picks = Lazy()(Ratio(codec.context(samples)), costs, Limit(1, np.ones(120)))
+    picks = Lazy()(Ratio(codec.context(samples)), costs, Limit(np.ones(120), 1))
     assert picks.indices == [alone.index(max(alone))]
 
 
 def test_lazy_gives_equal_gains_to_the_lower_index():
     alike = [{1}, {2}, {3}, {4}]
-    assert Lazy()(Cover(alike, [1] * 5), np.ones(4), Limit(4, np.ones(4))).indices == [0, 1, 2, 3]
+    assert Lazy()(Cover(alike, [1] * 5), np.ones(4), Limit(np.ones(4), 4)).indices == [0, 1, 2, 3]
 
 
 # --- limits, for both -----------------------------------------------------------------------------------------------
@@ -233,10 +233,10 @@ def test_lazy_gives_equal_gains_to_the_lower_index():
 def test_the_last_unit_is_spent_and_none_more(selector):
     samples = chat_texts(40)
     units = np.array([len(sample) for sample in samples], dtype=float)
-    limit = Limit(units.sum(), units)
+    limit = Limit(units, units.sum())
     picks = selector(Ratio(ZlibCodec().context(samples)), units, limit)
     assert sorted(picks.indices) == list(range(40))
-    assert limit.left == 0
+    assert limit.reached
 
 
 @settings(max_examples=20)

@@ -25,6 +25,14 @@ from zipspark.units import Budget, format_bytes, parse_budget, parse_size
         ("64MiB", Budget("bytes", 64 * 2**20), "67,108,864 bytes"),
         ("1TB", Budget("bytes", 10**12), "1,000,000,000,000 bytes"),
         ("7B", Budget("bytes", 7), "7 bytes"),
+        ("20Mtok", Budget("tokens", 20_000_000), "20,000,000 tokens"),
+        ("500ktok", Budget("tokens", 500_000), "500,000 tokens"),
+        ("2.5Gtok", Budget("tokens", 2_500_000_000), "2,500,000,000 tokens"),
+        ("2Kitok", Budget("tokens", 2048), "2,048 tokens"),
+        ("1000 tok", Budget("tokens", 1000), "1,000 tokens"),
+        ("1000 tokens", Budget("tokens", 1000), "1,000 tokens"),
+        ("20 Mtokens", Budget("tokens", 20_000_000), "20,000,000 tokens"),
+        ("1token", Budget("tokens", 1), "1 tokens"),
         ("5%", Budget("share", 0.05), "5%"),
         ("0.5%", Budget("share", 0.005), "0.5%"),
         ("100%", Budget("share", 1.0), "100%"),
@@ -32,7 +40,7 @@ from zipspark.units import Budget, format_bytes, parse_budget, parse_size
         (Budget("rows", 3), Budget("rows", 3), "3 rows"),
     ],
 )
-def test_a_budget_is_rows_bytes_or_a_share(text, budget, shown):
+def test_a_budget_is_rows_bytes_tokens_or_a_share(text, budget, shown):
     assert parse_budget(text) == budget
     assert str(budget) == shown
 
@@ -45,12 +53,18 @@ def test_a_budget_is_rows_bytes_or_a_share(text, budget, shown):
         ("-5%", "must be above 0"),
         ("0%", "must be above 0"),
         ("0MB", "must be above 0"),
+        ("0tok", "must be above 0"),
+        ("0.5tok", "must be above 0"),
+        ("-5tok", "must be above 0"),
         ("200%", "must be at most 100%"),
         ("100.1%", "must be at most 100%"),
         ("1.5", "counts whole rows"),
         (0.05, "counts whole rows"),
         *(
-            (text, "must be a number of rows (10000), a share of the pool (5%) or a size (500MB, 64MiB)")
+            (
+                text,
+                "must be a number of rows (10000), a share of the pool (5%), a size (500MB, 64MiB) or tokens (20Mtok)",
+            )
             for text in (
                 "abc",
                 "",
@@ -64,6 +78,13 @@ def test_a_budget_is_rows_bytes_or_a_share(text, budget, shown):
                 "1__0",
                 "5kb",
                 "1PB",
+                "5 MB",
+                "5 k",
+                "1000  tok",
+                "1M tok",
+                "20MTok",
+                "20toks",
+                "tok",
                 "½",
                 "५०%x",
             )
@@ -81,6 +102,18 @@ def test_budgets_that_would_come_to_nothing_or_overflow_are_refused(text):
         parse_budget(text)
 
 
+def test_a_limit_of_a_group_is_written_as_a_budget_is_and_may_be_zero():
+    assert [parse_budget(text, zero=True) for text in ("0", "0MB", "0tok", "0%", "10%")] == [
+        Budget("rows", 0),
+        Budget("bytes", 0),
+        Budget("tokens", 0),
+        Budget("share", 0),
+        Budget("share", 0.1),
+    ]
+    with pytest.raises(UsageError, match=r"^cap must be 0 or more, got '-1'; give .* a share of the budget \(5%\)"):
+        parse_budget("-1", "cap", whole="the budget", zero=True)
+
+
 @pytest.mark.parametrize(
     ("text", "size"),
     [("8MiB", 8 * 2**20), ("1.5MB", 1_500_000), ("512", 512), (512, 512), ("64k", 64_000), ("1GiB", 2**30)],
@@ -89,7 +122,7 @@ def test_a_size_is_in_decimal_or_binary_units(text, size):
     assert parse_size(text) == size
 
 
-@pytest.mark.parametrize("text", ["abc", "5%", "0", "-1MB", "", "1e6", "0.5", None, True])
+@pytest.mark.parametrize("text", ["abc", "5%", "0", "-1MB", "", "1e6", "0.5", "5tok", None, True])
 def test_what_is_no_size_is_refused_with_field_rule_and_value(text):
     with pytest.raises(
         UsageError, match=rf"^window must be a size.* such as 8MiB or 500MB, got '?{re.escape(str(text))}'?$"
@@ -105,8 +138,8 @@ def test_a_share_becomes_rows_rounded_up_and_never_none(share, rows, resolved):
     assert Budget("share", share).resolve(rows) == Budget("rows", resolved)
 
 
-@pytest.mark.parametrize("budget", [Budget("rows", 7), Budget("bytes", 7)])
-def test_rows_and_bytes_do_not_depend_on_the_pool(budget):
+@pytest.mark.parametrize("budget", [Budget("rows", 7), Budget("bytes", 7), Budget("tokens", 7)])
+def test_rows_bytes_and_tokens_do_not_depend_on_the_pool(budget):
     assert budget.resolve(3) is budget
 
 

@@ -12,7 +12,8 @@ import yaml
 from pools import rows
 
 from zipspark.cli import run
-from zipspark.config import SelectConfig, as_yaml, layered, read_config_file
+from zipspark.config import SelectConfig
+from zipspark.options import as_yaml, layered, read_config_file
 
 ROOT = Path(__file__).parents[2]
 

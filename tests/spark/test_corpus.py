@@ -47,10 +47,13 @@ def read(spark, tmp_path) -> Callable[..., Corpus]:
 
 
 def found(corpus: Corpus) -> list[dict]:
-    """The rows in order, without what is null."""
+    """The rows in order, without what is null or False."""
     table = corpus.rows.toArrow()
     assert table.schema.names == ROWS.names
-    rows = [{name: value for name, value in row.items() if value is not None} for row in table.to_pylist()]
+    rows = [
+        {name: value for name, value in row.items() if value is not None and value is not False}
+        for row in table.to_pylist()
+    ]
     return sorted(rows, key=lambda row: (row.get("file", ""), row["position"]))
 
 

@@ -11,8 +11,9 @@ import pytest
 from pools import rows, texts
 
 import zipspark
-from zipspark import core, pipeline
-from zipspark.config import SelectConfig, layered
+from zipspark import core, running
+from zipspark.config import SelectConfig
+from zipspark.options import layered
 from zipspark.errors import InputError, UsageError
 from zipspark.spark import tree
 
@@ -203,7 +204,6 @@ def test_columns_that_zipspark_writes_are_replaced_with_a_warning(spark):
         ),
         ([("a", None, "one")], {"group_column": "nope"}, "nope"),
         ([("a", None, None)], {}, "1 of 1 rows cannot be read"),
-        ([("a", None, "one"), ("b", None, "two")], {"driver_cap": "1B", "parts": 2}, "driver_cap"),
     ],
 )
 def test_bad_data_is_an_input_error(spark, data, options, message):
@@ -244,4 +244,4 @@ def test_spark_without_repartition_by_id_also_gives_each_part_a_task_of_its_own(
 def test_the_manifest_holds_no_credentials():
     config = layered(SelectConfig, {"input": ("s3://AKIA:secret@bucket/x.parquet",), "budget": 1})
     corpus = SimpleNamespace(fingerprint={}, layout=None)
-    assert "secret" not in str(pipeline._manifest(corpus, config, {}))
+    assert "secret" not in str(running.manifest(corpus, config, {}))

@@ -1,5 +1,6 @@
 """The algorithm: bytes in, rankings out. Pure Python, numpy, zlib and zstandard; never imports pyspark."""
 
-from zipspark.core.selection import Ranking, select
+from zipspark.core.direct import select
+from zipspark.core.selection import Ranking
 
 __all__ = ["Ranking", "select"]

@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from zipspark.core.grams import mix
+
 GRAM = 8  # bytes: as many as one machine word holds, so a gram is read by one unaligned load
-_MULTIPLIERS = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9))  # of splitmix64
 _CHUNK = 2**20  # bytes hashed at once: 8 MiB of hashes stay in the cache of most machines
 
 
@@ -42,7 +43,7 @@ def min_hashes(data: bytes | memoryview, offsets: npt.NDArray[np.int64]) -> npt.
 def _chunk_hashes(buffer: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
     starts, ends = offsets[:-1], offsets[1:]
     grams = np.ndarray((len(buffer) - GRAM + 1,), dtype="<u8", buffer=buffer, strides=(1,))
-    hashed = _mix(grams)
+    hashed = mix(grams)
     # Grams that reach into the next sample do not count; but the first of a short sample does, cut to its length.
     for back in range(1, GRAM):
         cut = ends - back
@@ -50,17 +51,9 @@ def _chunk_hashes(buffer: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64])
     sizes = ends - starts
     short = np.flatnonzero((sizes > 0) & (sizes < GRAM))
     bits = (8 * sizes[short]).astype(np.uint64)
-    hashed[starts[short]] = _mix(grams[starts[short]] & ((np.uint64(1) << bits) - np.uint64(1)))
+    hashed[starts[short]] = mix(grams[starts[short]] & ((np.uint64(1) << bits) - np.uint64(1)))
     lowest = np.zeros(len(starts), dtype=np.uint64)
     filled = sizes > 0
     if filled.any():  # reduceat would give an empty sample its neighbour's first gram
         lowest[filled] = np.minimum.reduceat(hashed, starts[filled])
     return lowest
-
-
-def _mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """The finaliser of splitmix64, less its last shift."""
-    mixed: npt.NDArray[np.uint64] = values * _MULTIPLIERS[0]
-    mixed ^= mixed >> np.uint64(30)
-    mixed *= _MULTIPLIERS[1]
-    return mixed

@@ -6,14 +6,19 @@ the ratio the whole set would have, `set_ratios`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from copy import copy
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from zipspark.core.codecs import Context, Indices
+from zipspark.core.codecs import Context, Indices, Sizes, lengths
+from zipspark.core.grams import FEATURES, blocks
+from zipspark.core.sketch import Weights
 
 Floats = npt.NDArray[np.float64]
+_FEATURES_AT_ONCE = 2**18  # a few MB with what is made of them
 
 
 class Objective(Protocol):
@@ -41,10 +46,14 @@ class Ratio:
     Cost is bytes, so gain per cost is C(x|S) / |x|, the inverse of the marginal ratio, and the ratio of a set is
     |S| / C(S) (arXiv 2407.06645, section 3). C is not submodular: a compressor that has forgotten x can value it higher
     later. Bounds are therefore heuristic, which lazy greedy bears well.
+
+    ``unseen`` (n,) are the bytes of each sample that its view in ``context`` lacks: they cost, and gain nothing.
     """
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, unseen: Sizes | None = None) -> None:
         self._context = context
+        self._unseen = unseen  # None: nothing
+        self._unseen_of_set = 0
 
     def gains_alone(self) -> Floats:
         return self._context.sizes_alone().astype(np.float64)
@@ -53,11 +62,155 @@ class Ratio:
         return self._context.conditional_size(index, enough)
 
     def set_ratios(self, indices: Indices) -> Floats:
-        ratios: Floats = self._context.raw_with(indices) / self._context.sizes_with(indices)
+        raw = self._context.raw_with(indices)
+        if self._unseen is not None:
+            raw = raw + self._unseen_of_set + self._unseen[np.asarray(indices, dtype=np.int64)]
+        ratios: Floats = raw / self._context.sizes_with(indices)
         return ratios
 
     def add(self, index: int) -> None:
         self._context.add(index)
+        if self._unseen is not None:
+            self._unseen_of_set += int(self._unseen[index])
 
     def emptied(self) -> Ratio:
-        return Ratio(self._context.emptied())
+        return Ratio(self._context.emptied(), self._unseen)
+
+
+class Coverage:
+    """f(S) = sum of the weights of the distinct features that the samples of S hold.
+
+    This is how zstd chooses the text of a dictionary (COVER: Liao, Petri, Moffat and Wirth 2016), at the grain of
+    samples: S is the set that would make the best dictionary for the pool. f is submodular, so what a sample added to a
+    smaller set bounds what it adds now, and lazy greedy picks exactly what asking about all of them every time would.
+
+    What each sample adds is kept up to date: a feature that S comes to hold is taken from all of its holders. That
+    happens once to a feature, so all picks together cost a few passes over the features, however many there are.
+
+    Args:
+        views: (n,) the distinct features of each sample, packed as '<u4' (`sketch.Look.features`).
+        weights: (FEATURES,) what each feature is worth. Those of `sketch.Lens.weights` add up without rounding, so that
+            no gain depends on the order of picks, and nothing left to add is exactly 0.
+        sizes: (n,) bytes, the cost in `set_ratios`.
+        target_weights: (FEATURES,) what each feature is worth to a target, if there is one, for `target_covered`.
+
+    >>> weights = np.zeros(FEATURES, dtype=np.float32)
+    >>> weights[[3, 5, 8]] = 1, 2, 4
+    >>> views = [np.array(view, dtype="<u4").tobytes() for view in ([3, 5], [5, 8])]
+    >>> coverage = Coverage(views, weights, np.array([10, 10]))
+    >>> coverage.add(1)
+    >>> coverage.covered, coverage.gain(0)
+    (6.0, (1.0, True))
+    """
+
+    def __init__(
+        self, views: Sequence[bytes], weights: Weights, sizes: Sizes, target_weights: Weights | None = None
+    ) -> None:
+        self._sizes = sizes
+        self._ends = np.concatenate([[0], np.cumsum(lengths(views) // 4)])  # sample i has features ends[i]:ends[i + 1]
+        # A pool holds few of all features: numbered anew, what is known of each stays in the processor's cache.
+        present, self._features = _renumbered(views, self._ends)
+        self._weights = weights[present]
+        self._target_weights = None if target_weights is None else target_weights[present]
+        # The samples that hold each feature, feature after feature: those of feature j are starts[j]:starts[j + 1].
+        self._starts, self._holders = _inverted(self._features, self._ends, len(present))
+        self._alone = np.zeros(len(views))  # (n,) f of each sample
+        for block in blocks(self._ends, len(views), _FEATURES_AT_ONCE):
+            bounds = self._ends[block.start : block.stop + 1]
+            some = (
+                bounds[:-1] < bounds[1:]
+            )  # reduceat would give a sample without features its neighbour's first weight
+            if some.any():
+                found = self._weights[self._features[bounds[0] : bounds[-1]]].astype(np.float64)
+                self._alone[block][some] = np.add.reduceat(found, bounds[:-1][some] - bounds[0])
+        self._start()
+
+    def _start(self) -> None:
+        self._gains = self._alone.copy()  # (n,) what each sample adds to S
+        self._held = np.zeros(len(self._weights), dtype=bool)  # of each feature: whether S holds it
+        self._size = 0  # bytes of S
+        self.covered = 0.0  # f(S)
+        self.target_covered = 0.0  # f(S) under the target's weights
+
+    def gains_alone(self) -> Floats:
+        return self._alone.copy()
+
+    def gains(self) -> Floats:
+        """(n,) what each sample adds now."""
+        return self._gains
+
+    def gain(self, index: int, enough: float = 0.0) -> tuple[float, bool]:
+        return float(self._gains[index]), True
+
+    def set_ratios(self, indices: Indices) -> Floats:
+        """Bytes over f; infinite where f is 0."""
+        rows = np.asarray(indices, dtype=np.int64)
+        sizes, covered = self._size + self._sizes[rows], self.covered + self._gains[rows]
+        ratios: Floats = np.divide(sizes, covered, out=np.full(len(rows), np.inf), where=covered > 0)
+        return ratios
+
+    def add(self, index: int) -> None:
+        features = self._features[self._ends[index] : self._ends[index + 1]]
+        new = features[~self._held[features]]
+        self._held[new] = True
+        self.covered += float(self._gains[index])
+        if self._target_weights is not None:
+            self.target_covered += float(self._target_weights[new].sum(dtype=np.float64))
+        self._size += int(self._sizes[index])
+        starts = self._starts[new]
+        counts = self._starts[new + 1] - starts
+        # Positions starts[0], starts[0] + 1, ... of counts[0] holders, then those of the next feature.
+        skipped = starts - np.cumsum(counts) + counts
+        holders = self._holders[np.repeat(skipped, counts) + np.arange(counts.sum())]
+        np.subtract.at(self._gains, holders, np.repeat(self._weights[new].astype(np.float64), counts))
+
+    def emptied(self) -> Coverage:
+        empty = copy(self)  # shares all that never changes
+        empty._start()
+        return empty
+
+
+def _renumbered(views: Sequence[bytes], ends: npt.NDArray[np.int64]) -> tuple[Indices, npt.NDArray[np.uint32]]:
+    """(which features there are, ascending; those of each view, one view after the other, as positions in these)."""
+    held = np.zeros(FEATURES, dtype=bool)
+    numbers = np.empty(FEATURES, dtype=np.uint32)
+    features = np.empty(ends[-1], dtype=np.uint32)
+    pieces = list(blocks(ends, len(views), _FEATURES_AT_ONCE))  # whole, indexing by them would take 8 bytes for each
+    for piece in pieces:
+        found = np.frombuffer(b"".join(views[piece]), dtype="<u4")
+        features[ends[piece.start] : ends[piece.stop]] = found
+        held[found] = True
+    present = np.flatnonzero(held)
+    numbers[present] = np.arange(len(present))
+    for piece in pieces:
+        part = slice(ends[piece.start], ends[piece.stop])
+        features[part] = numbers[features[part]]
+    return present, features
+
+
+def _inverted(
+    features: npt.NDArray[np.uint32], ends: npt.NDArray[np.int64], count: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint32]]:
+    """From features by sample to samples by feature: a counting sort, in blocks so that it needs no room beside them.
+
+    Returns:
+        (count + 1,) where each feature's samples start, and the samples, as many as there are ``features``.
+    """
+    starts = np.zeros(count + 1, dtype=np.int64)
+    for low in range(0, len(features), _FEATURES_AT_ONCE):
+        starts[1:] += np.bincount(features[low : low + _FEATURES_AT_ONCE], minlength=count)
+    np.cumsum(starts, out=starts)
+    free = starts[:-1].copy()  # (count,) where the next sample of each feature goes
+    holders = np.empty(len(features), dtype=np.uint32)
+    for block in blocks(ends, len(ends), _FEATURES_AT_ONCE):
+        bounds = ends[block.start : block.stop + 1]
+        rows = np.repeat(np.arange(block.start, block.stop, dtype=np.uint64), np.diff(bounds))
+        pairs = features[bounds[0] : bounds[-1]].astype(np.uint64) << np.uint64(32) | rows
+        pairs.sort()
+        feature = (pairs >> np.uint64(32)).view(np.int64)
+        first = np.flatnonzero(np.diff(feature, prepend=-1))  # of each feature's samples in this block
+        found = np.diff(first, append=len(pairs))  # how many these are
+        here = feature[first]
+        holders[np.repeat(free[here] - first, found) + np.arange(len(pairs))] = pairs.astype(np.uint32)
+        free[here] += found
+    return starts, holders

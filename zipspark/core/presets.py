@@ -1,6 +1,6 @@
 """From options to the objects that do the work: which codec, which objective, which selector.
 
-The three presets (their option values are in `zipspark.config.PRESETS`):
+The three presets (their option values are in `zipspark.config.Choice.PRESETS`):
 
 =========  =========================================================================================================
 default    lazy greedy on marginal ratio with zstd's wide window
@@ -17,9 +17,10 @@ from hashlib import md5
 from typing import Any
 
 from zipspark.config import Choice
-from zipspark.core.codecs import Codec
-from zipspark.core.objectives import Objective, Ratio
-from zipspark.core.selectors import Lazy, MultiStage, Selector
+from zipspark.core.codecs import Codec, Sizes, lengths
+from zipspark.core.objectives import Coverage, Objective, Ratio
+from zipspark.core.selectors import Greedy, Lazy, MultiStage, Selector
+from zipspark.core.sketch import Lens
 from zipspark.core.zlib_codec import PLAIN, PYTHON_LIST, ZlibCodec
 from zipspark.core.zstd_codec import HEADER_SAMPLES, ZstdCodec
 from zipspark.errors import EngineError
@@ -34,15 +35,19 @@ def make_codec(choice: Choice, header: bytes = b"") -> Codec:
     return ZstdCodec(choice.level or 3, choice.window, header)
 
 
-def make_objective(choice: Choice, pool: Sequence[bytes], header: bytes) -> Objective:
-    """The objective that ``choice`` names, over ``pool``, with nothing chosen."""
-    return Ratio(make_codec(choice, header).context(pool))
+def make_objective(choice: Choice, views: Sequence[bytes], sizes: Sizes, header: bytes, lens: Lens | None) -> Objective:
+    """The objective that ``choice`` names over ``views`` (`core.seen`) of samples of ``sizes`` bytes; S is empty."""
+    if choice.objective == "ratio":
+        unseen = sizes - lengths(views)
+        return Ratio(make_codec(choice, header).context(views), unseen if unseen.any() else None)
+    assert lens is not None
+    return Coverage(views, lens.weights(), sizes, lens.target_weights() if lens.target_levels else None)
 
 
-def make_selector(choice: Choice) -> Selector:
-    """The selector that ``choice`` names."""
+def make_selector(choice: Choice) -> Selector[Any]:
+    """The selector that ``choice`` names; `Greedy` picks what `Lazy` does, sooner where it can."""
     if choice.selector == "lazy":
-        return Lazy()
+        return Greedy() if choice.objective == "coverage" else Lazy()
     as_released = choice.preset == "reference"
     return MultiStage(choice.k1, choice.k2, choice.k3, drop_rejects=as_released, single_precision=as_released)
 
@@ -72,6 +77,6 @@ def content_hash(sample: bytes) -> str:
 
 def trained_header(choice: Choice, samples: Sequence[bytes]) -> bytes:
     """zstd's entropy tables, trained on ``samples`` (the `HEADER_SAMPLES` with the lowest content hash of a pool)."""
-    if choice.codec != "zstd":
+    if choice.codec != "zstd" or choice.objective != "ratio":
         return b""
     return ZstdCodec(choice.level or 3).trained(samples[:HEADER_SAMPLES]).header

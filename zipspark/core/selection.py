@@ -1,21 +1,22 @@
-"""`select`: from samples in memory to a ranking. The one function that Spark applies to part after part."""
+"""`select`: from samples in memory to a ranking, and `rank`, the one function that Spark applies to part after part."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from zipspark.config import Choice, check_reference_budget, layered
-from zipspark.core.codecs import lengths
-from zipspark.core.presets import content_hash, make_objective, make_selector, trained_header
-from zipspark.core.selectors import Limit
-from zipspark.core.zstd_codec import HEADER_SAMPLES
-from zipspark.errors import InputError
-from zipspark.units import Budget, parse_budget
+from zipspark.config import Choice
+from zipspark.core.codecs import Sizes
+from zipspark.core.objectives import Coverage, Floats, Objective
+from zipspark.core.presets import make_objective, make_selector
+from zipspark.core.selectors import Indices, Limit, Stop
+from zipspark.core.sketch import Lens
+from zipspark.limits import Until
 
 
 @dataclass(frozen=True)
@@ -28,17 +29,21 @@ class Ranking:
     indices: npt.NDArray[np.int64]  # (k,) positions in the samples, best first
     gains: npt.NDArray[np.float64]  # (k,) what the objective says each added when it was picked; ratio: bytes, C(x|S)
     sizes: npt.NDArray[np.int64]  # (k,) bytes of each
+    objective: Literal["ratio", "coverage"] = "ratio"
     header: bytes = b""  # the literal statistics that were used (see `select`)
+    guarded: Mapping[int, str] = field(default_factory=dict)  # position of a sample the guard left out -> reason
 
     @property
     def marginal_ratios(self) -> npt.NDArray[np.float64]:
-        """(k,) bytes of each pick over the compressed bytes it added; higher is more redundant."""
+        """(k,) bytes of each pick over the compressed bytes it added, higher is more redundant; ``coverage``: NaN."""
+        if self.objective != "ratio":
+            return np.full(len(self), np.nan)
         return self.sizes / np.maximum(self.gains, 1.0)
 
     @property
     def ratio(self) -> float:
         """The set's own compression ratio under the codec that chose it: bytes over compressed bytes."""
-        return float(self.sizes.sum() / max(self.gains.sum(), 1.0))
+        return float(self.sizes.sum() / max(self.gains.sum(), 1.0)) if self.objective == "ratio" else float("nan")
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -47,88 +52,121 @@ class Ranking:
         return iter(self.indices.tolist())
 
 
-def select(
-    samples: Sequence[bytes | str],
-    budget: Budget | str | int,
+@dataclass(frozen=True)
+class Offer:
+    """n samples as a selection sees them, one entry each."""
+
+    views: Sequence[bytes]  # what the objective looks at (`zipspark.core.views`)
+    sizes: Sizes  # (n,) bytes of rendered text
+    ids: Sequence[str] | None = None  # unique names that decide ties, lowest first; none: as they stand
+    tokens: Sizes | None = None  # (n,) where a budget or cost counts them
+    groups: Sequence[str] | None = None  # where quotas are by group
+    worth: Floats | None = None  # (n,) what gain is multiplied by, 0 or more; none: 1
+    kept: npt.NDArray[np.bool_] | None = None  # (n,) must be picked, and first
+
+    def taken(self, unit: Literal["rows", "bytes", "tokens"]) -> Floats:
+        """(n,) what each sample takes of a budget in ``unit``."""
+        if unit == "rows":
+            return np.ones(len(self.sizes))
+        if unit == "bytes":
+            return self.sizes.astype(np.float64)
+        assert self.tokens is not None
+        return self.tokens.astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Quota:
+    """How much may be picked, and of some groups how much at least and at most, all in one unit."""
+
+    unit: Literal["rows", "bytes", "tokens"]
+    amount: float
+    floors: Mapping[str, float] = field(default_factory=dict)  # group -> amount; a group not named: 0
+    caps: Mapping[str, float] = field(default_factory=dict)  # a group not named: no cap
+
+
+@dataclass(frozen=True)
+class Reach:
+    """The weight that the whole pool covers: what shares in `Until` are of."""
+
+    coverage: float = 0.0
+    target_coverage: float = 0.0
+
+
+def rank(
+    offer: Offer,
+    quota: Quota,
+    choice: Choice,
     *,
-    ids: Sequence[str] | None = None,
-    header: bytes | None = None,
+    lens: Lens | None = None,
+    header: bytes = b"",
+    until: Until | None = None,
+    reach: Reach | None = None,
     overshoot: bool = False,
-    **options: Any,
 ) -> Ranking:
-    """Choose the low-redundancy subset of ``samples``: the core algorithm, in memory, on one core, without Spark.
+    """Rank what is offered, until the quota is met or a stop rule is. Parts, nodes and the driver all call this.
 
     Args:
-        samples: n texts, each not empty. ``str`` is taken as UTF-8. Duplicates are allowed; they compress well, so they
-            are picked last.
-        budget: rows (``100``), a share of the rows (``"5%"``) or bytes (``"2.5MB"``). Rows are met to the row; bytes
-            are never exceeded, and missed by less than the smallest sample left out. A budget above the pool takes all.
-        ids: n unique names by which equal gains are decided, lowest first. Default: the content's hash, so that the
-            ranking does not depend on the order of the samples; with presets ``paper`` and ``reference`` the position.
-        header: zstd's literal statistics, instead of training them on these samples: parts of one pool share them.
-        overshoot: let the last pick exceed a budget of bytes (what a part does, so that it never comes back empty).
-        options: those of `zipspark.config.Choice`: preset, objective, selector, k1, k2, k3, codec, level, window.
-
-    Raises:
-        UsageError: an option or the budget cannot be used as given.
-        InputError: a sample is empty, is not text, or ids repeat.
-
-    >>> texts = [b"to be or not to be", b"that is the question", b"to be or not to be, that is"]
-    >>> list(select(texts, budget=2))
-    [2, 1]
+        lens: what the pool says of grams; objective ``coverage`` needs it.
+        header: zstd's entropy tables, the same in every part.
+        until, reach: when to stop before that; shares are of ``reach``.
+        overshoot: let the last pick of a group exceed its amount (what a part does, so that it never comes back empty).
     """
-    choice = layered(Choice, options)
-    pool = [_as_bytes(sample, position) for position, sample in enumerate(samples)]
-    limit_of = parse_budget(budget).resolve(len(pool))
-    if choice.preset == "reference":
-        check_reference_budget(limit_of)
-    hashes = [content_hash(sample) for sample in pool]
-    order = _canonical_order(choice, hashes, ids)
-    if header is None:
-        contents = dict(zip(hashes, pool, strict=True))  # copies teach nothing
-        header = trained_header(choice, [contents[name] for name in sorted(contents)[:HEADER_SAMPLES]])
-
-    ordered = [pool[index] for index in order]
-    sizes = lengths(ordered)
-    costs = sizes.astype(np.float64)
-    units = np.ones(len(ordered)) if limit_of.unit == "rows" else costs
-    limit = Limit(limit_of.amount, units, overshoot or choice.preset == "reference")
-    picks = make_selector(choice)(make_objective(choice, ordered, header), costs, limit)
+    ids = offer.ids
+    order = np.asarray(
+        range(len(offer.sizes)) if ids is None else sorted(range(len(ids)), key=ids.__getitem__), np.int64
+    )
+    sizes = offer.sizes[order]
+    costs = offer.taken(_UNITS[choice.cost])[order]
+    costs = np.maximum(costs, 1.0)  # a tokenizer may give none
+    if offer.worth is not None:
+        with np.errstate(divide="ignore"):
+            costs = costs / offer.worth[order]  # worth nothing: infinitely dear, so it comes last
+    limit = _limit(offer, order, quota, overshoot or choice.preset == "reference")
+    objective = make_objective(choice, [offer.views[index] for index in order], sizes, header, lens)
+    kept = np.flatnonzero(offer.kept[order]) if offer.kept is not None else np.empty(0, np.int64)
+    picks = make_selector(choice)(
+        objective, costs, limit, kept, _stop(until or Until(), reach or Reach(), objective, sizes)
+    )
     picked = np.asarray(picks.indices, dtype=np.int64)
-    # Who may overshoot finishes a whole round (as the released program does): cut where the budget is met.
-    count = int(np.searchsorted(np.cumsum(units[picked]), limit_of.amount)) + 1
-    picked = picked[:count]
+    count = len(picked)
+    if limit.overshoot and not quota.floors:  # a whole round may have been finished (as the released program does)
+        count = max(int(np.searchsorted(np.cumsum(limit.units[picked]), quota.amount)) + 1, len(kept))
     return Ranking(
-        indices=np.asarray(order, dtype=np.int64)[picked],
+        indices=order[picked[:count]],
         gains=np.asarray(picks.gains[:count], dtype=np.float64),
-        sizes=sizes[picked],
+        sizes=sizes[picked[:count]],
+        objective=choice.objective,
         header=header,
     )
 
 
-def _as_bytes(sample: bytes | str, position: int) -> bytes:
-    if isinstance(sample, str):
-        try:
-            sample = sample.encode()
-        except UnicodeEncodeError:  # a lone surrogate
-            raise InputError(f"samples must be valid text, got one UTF-8 cannot hold at position {position}") from None
-    if not isinstance(sample, bytes):
-        raise InputError(f"samples must be bytes or str, got {type(sample).__name__} at position {position}")
-    if not sample:
-        raise InputError(f"samples must not be empty, got an empty one at position {position}")
-    return sample
+_UNITS: dict[str, Literal["rows", "bytes", "tokens"]] = {"row": "rows", "byte": "bytes", "token": "tokens"}
 
 
-def _canonical_order(choice: Choice, hashes: Sequence[str], ids: Sequence[str] | None) -> list[int]:
-    """Positions in the order that decides ties: by id, else by content (copies by position), else as they stand."""
-    positions = range(len(hashes))
-    if ids is not None:
-        if not len(set(ids)) == len(ids) == len(hashes):
-            raise InputError(
-                f"ids must be unique, one for each of {len(hashes):,} samples, got {len(ids):,} "
-                f"with {len(set(ids)):,} names"
-            )
-        return sorted(positions, key=ids.__getitem__)
-    if choice.preset in ("paper", "reference"):
-        return list(positions)
-    return sorted(positions, key=hashes.__getitem__)
+def _limit(offer: Offer, order: Indices, quota: Quota, overshoot: bool) -> Limit:
+    units = offer.taken(quota.unit)[order]
+    named = sorted({*quota.floors, *quota.caps})
+    if not named:
+        return Limit(units, quota.amount, overshoot=overshoot)
+    assert offer.groups is not None
+    codes = {group: code for code, group in enumerate(named)}
+    groups = np.fromiter((codes.get(offer.groups[index], len(named)) for index in order), np.int64, len(order))
+    floors = [*(quota.floors.get(group, 0.0) for group in named), 0.0]
+    caps = [*(quota.caps.get(group, math.inf) for group in named), math.inf]
+    return Limit(units, quota.amount, groups, floors, caps, overshoot)
+
+
+def _stop(until: Until, reach: Reach, objective: Objective, sizes: Sizes) -> Stop:
+    """Whether ``until`` is reached, the best that is left being ``index`` with ``gain``."""
+
+    def stop(index: int, gain: float) -> bool:
+        if until.marginal_ratio is not None and sizes[index] > until.marginal_ratio * max(gain, 1.0):
+            return True
+        if isinstance(objective, Coverage):
+            if until.coverage is not None and objective.covered >= until.coverage * reach.coverage:
+                return True
+            if until.target_coverage is not None:
+                return objective.target_covered >= until.target_coverage * reach.target_coverage
+        return False
+
+    return stop

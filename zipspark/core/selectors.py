@@ -7,40 +7,91 @@ Both break ties by the lower index, so whoever calls decides by the order of the
 from __future__ import annotations
 
 import heapq
+import math
+from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from itertools import repeat
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from zipspark.core.objectives import Floats, Objective
+from zipspark.core.objectives import Coverage, Floats, Objective
 from zipspark.errors import UsageError
 
 Indices = npt.NDArray[np.int64]
+Stop = Callable[[int, float], bool]  # (the best sample that is left, its gain) -> whether to end without it
+_NONE: Indices = np.empty(0, dtype=np.int64)
 
 
 class Limit:
-    """A budget while it is spent. No pick exceeds it, unless ``overshoot`` lets the last one (or the last round).
+    """A budget while it is spent, with what each group must get and may get of it at most.
 
-    ``units`` (n,) is what each sample takes of it: ones when rows are counted, bytes when bytes are.
+    What the floors reserve is for their groups alone; the rest is free. A pick spends its group's floor first. Amounts
+    for each group (quotas) are floors that are caps too, with nothing free. No pick exceeds what it may spend, unless
+    ``overshoot`` lets the last of a group do so.
+
+    Args:
+        units: (n,) what each sample takes: ones where rows are counted, bytes or tokens where these are.
+        amount: the budget.
+        groups: (n,) the group of each sample, an index into the next two; default: all are in one.
+        floors, caps: (g,) least and most of each group; default: 0 and all.
     """
 
-    def __init__(self, amount: float, units: Floats, overshoot: bool = False) -> None:
-        self.amount = amount
+    def __init__(
+        self,
+        units: Floats,
+        amount: float,
+        groups: Indices | None = None,
+        floors: Sequence[float] = (0.0,),
+        caps: Sequence[float] = (math.inf,),
+        overshoot: bool = False,
+    ) -> None:
         self.units = units
+        self.groups = np.zeros(len(units), dtype=np.int64) if groups is None else groups
         self.overshoot = overshoot
-        self.left = amount
+        # The same as lists, which answer one index faster.
+        self._units: list[float] = units.tolist()
+        self._groups: list[int] = self.groups.tolist()
+        self._left = amount
+        self._floors, self._caps = list(floors), list(caps)  # what is left of each
+        self._free = amount - sum(floors)
 
     @property
     def reached(self) -> bool:
-        return self.left <= 0
+        """Whether nothing is left."""
+        return self._left <= 0
 
     def fits(self, index: int) -> bool:
-        return self.overshoot or bool(self.units[index] <= self.left)
+        group = self._groups[index]
+        room = min(self._free + self._floors[group], self._caps[group])
+        return room > 0 if self.overshoot else self._units[index] <= room
+
+    def rooms(self) -> Floats:
+        """(g,) what is left for each group."""
+        return np.minimum(self._free + np.asarray(self._floors), self._caps)
+
+    def fitting(self) -> npt.NDArray[np.bool_]:
+        """`fits` of every sample, (n,)."""
+        rooms = self.rooms()[self.groups]
+        return rooms > 0 if self.overshoot else self.units <= rooms
 
     def spend(self, index: int) -> None:
-        self.left -= self.units[index]
+        group, units = self._groups[index], self._units[index]
+        if self.overshoot:  # what goes beyond its own room is not taken from others'
+            units = min(units, max(self._free + self._floors[group], 0), max(self._caps[group], 0))
+        reserved = min(units, self._floors[group])
+        self._floors[group] -= reserved
+        self._free -= units - reserved
+        self._caps[group] -= units
+        self._left -= units
+
+    def copy(self) -> Limit:
+        """A limit with as much left, spent apart."""
+        apart = copy(self)
+        apart._floors, apart._caps = list(self._floors), list(self._caps)
+        return apart
 
 
 @dataclass
@@ -55,10 +106,23 @@ class Picks:
         self.gains.append(gain)
 
 
-class Selector(Protocol):
-    """Fills a limit from the pool of an objective; ``costs`` (n,) is what gain is divided by."""
+def _never(index: int, gain: float) -> bool:
+    return False
 
-    def __call__(self, objective: Objective, costs: Floats, limit: Limit) -> Picks: ...
+
+Kind = TypeVar("Kind", bound=Objective, contravariant=True)
+
+
+class Selector(Protocol[Kind]):
+    """Fills a limit from the pool of an objective.
+
+    ``costs`` (n,) is what gain is divided by. Samples of ``kept``, ascending, come first, whatever the limit and
+    ``stop`` say; they spend of the limit like any other.
+    """
+
+    def __call__(
+        self, objective: Kind, costs: Floats, limit: Limit, kept: Indices = _NONE, stop: Stop = _never
+    ) -> Picks: ...
 
 
 class Lazy:
@@ -69,29 +133,97 @@ class Lazy:
     A sample that no longer fits the limit is left out for good, so what remains unspent is less than any of these.
     """
 
-    def __call__(self, objective: Objective, costs: Floats, limit: Limit) -> Picks:
+    def __call__(
+        self, objective: Objective, costs: Floats, limit: Limit, kept: Indices = _NONE, stop: Stop = _never
+    ) -> Picks:
         picks = Picks()
         gains = objective.gains_alone()
+        others = np.ones(len(costs), dtype=bool)
+        others[kept] = False
+        self._fill(picks, kept, gains, objective, costs, limit, forced=True, stop=_never)
+        self._fill(picks, np.flatnonzero(others), gains, objective, costs, limit, forced=False, stop=stop)
+        return picks
+
+    def _fill(
+        self,
+        picks: Picks,
+        among: Indices,
+        gains: Floats,  # (n,) upper bounds of what each adds
+        objective: Objective,
+        costs: Floats,
+        limit: Limit,
+        forced: bool,  # all of ``among`` are picked
+        stop: Stop,
+    ) -> None:
         cost = costs.tolist()  # a list answers one index faster than an array
         # (minus an upper bound of gain per cost, index, picks made when that was exact or -1, the bound of gain)
-        heap = list(zip((-gains / costs).tolist(), range(len(gains)), repeat(-1), gains.tolist()))
+        bounds = (-gains[among] / costs[among]).tolist()
+        heap = list(zip(bounds, among.tolist(), repeat(-1), gains[among].tolist(), strict=False))
         heapq.heapify(heap)
-        while heap and not limit.reached:
+        while heap and (forced or not limit.reached):
             _, index, measured_at, gain = heap[0]
-            if not limit.fits(index):
+            if not (forced or limit.fits(index)):
                 heapq.heappop(heap)
             elif measured_at == len(picks.indices):
+                if stop(index, gain):
+                    break
                 heapq.heappop(heap)
-                picks.append(index, gain)
-                objective.add(index)
-                limit.spend(index)
+                _pick(index, gain, picks, objective, limit)
             else:
                 # Whoever follows has this bound: once x is known to be worth less, its exact gain does not matter now.
                 rival = -min(heap[1:3], default=(0.0,))[0]
                 gain, exact = objective.gain(index, rival * cost[index] * _STRICTLY_LESS)
                 entry = (-gain / cost[index], index, len(picks.indices) if exact else -1, gain)
                 heapq.heapreplace(heap, entry)
+
+
+class Greedy:
+    """Greedy over an objective that keeps all gains up to date (`Coverage`): the picks of `Lazy`, without asking.
+
+    Gains only fall. So a few hundred of the best are watched, until none of them is above what the best of the others
+    was worth when these were set aside.
+    """
+
+    def __call__(
+        self, objective: Coverage, costs: Floats, limit: Limit, kept: Indices = _NONE, stop: Stop = _never
+    ) -> Picks:
+        picks = Picks()
+        others = np.ones(len(costs), dtype=bool)
+        others[kept] = False
+        self._fill(picks, kept, objective, costs, limit, forced=True, stop=_never)
+        self._fill(picks, np.flatnonzero(others), objective, costs, limit, forced=False, stop=stop)
         return picks
+
+    def _fill(
+        self, picks: Picks, among: Indices, objective: Coverage, costs: Floats, limit: Limit, forced: bool, stop: Stop
+    ) -> None:
+        gains = objective.gains()
+        while len(among) and (forced or not limit.reached):
+            scores = gains[among] / costs[among]
+            best, bar, watched = int(among[np.argmax(scores)]), -1.0, among
+            if len(among) > _WATCHED:
+                order = np.argpartition(-scores, _WATCHED)
+                watched, bar = np.sort(among[order[:_WATCHED]]), float(scores[order[_WATCHED]])
+            left = np.ones(len(watched), dtype=bool)
+            gone: list[int] = []
+            now, at = scores, 0
+            # What equals the bar may have to wait for a lower index among the others: watch anew. The first of each
+            # round is the best of all, so each has at least one.
+            while not gone or float(now[at]) > bar:
+                if gone:
+                    best = int(watched[at])
+                if forced or limit.fits(best):
+                    gain = float(gains[best])
+                    if stop(best, gain):
+                        return
+                    _pick(best, gain, picks, objective, limit)
+                    if limit.reached and not forced:
+                        return
+                gone.append(best)
+                left &= watched != best
+                now = np.where(left, gains[watched] / costs[watched], -1.0)
+                at = int(now.argmax())
+            among = among[~np.isin(among, gone)]
 
 
 @dataclass(frozen=True)
@@ -100,6 +232,7 @@ class MultiStage:
 
     A round takes the ``k1`` samples with the lowest ratio as last known, re-scores them as additions to the set, keeps
     the ``k2`` lowest, and among these builds a group of ``k3`` greedily, starting from nothing; it then joins the set.
+    Costs are not asked for: a ratio is per cost already.
 
     ``drop_rejects`` and ``single_precision`` are how the released program differs from the paper: what a short list did
     not yield never returns, and ratios are compared as float32; it also finishes the round in which the budget is met.
@@ -111,13 +244,18 @@ class MultiStage:
     drop_rejects: bool = False
     single_precision: bool = False
 
-    def __call__(self, objective: Objective, costs: Floats, limit: Limit) -> Picks:
+    def __call__(
+        self, objective: Objective, costs: Floats, limit: Limit, kept: Indices = _NONE, stop: Stop = _never
+    ) -> Picks:
         picks = Picks()
         # (n,) ratio of the set with x added, as last measured: at first, of x alone
         ratios = self._rounded(objective.emptied().set_ratios(range(len(costs))))
         alive = np.ones(len(costs), dtype=bool)
+        alive[kept] = False
+        for index in kept.tolist():
+            _pick(index, objective.gain(index)[0], picks, objective, limit)
         while not limit.reached:
-            candidates = np.flatnonzero(alive & (limit.overshoot | (limit.units <= limit.left)))
+            candidates = np.flatnonzero(alive & limit.fitting())
             if self.drop_rejects and 0 < len(picks.indices) < len(costs) and len(candidates) < self.k1:
                 raise UsageError(
                     "k1 must be <= the samples left in every round with preset reference: after "
@@ -129,22 +267,22 @@ class MultiStage:
             top = _lowest(ratios, candidates, self.k1)
             ratios[top] = self._rounded(objective.set_ratios(top))
             shortlist = np.sort(_lowest(ratios, top, self.k2))
-            group = self._group(objective.emptied(), shortlist, limit)
+            group = self._group(objective.emptied(), shortlist, limit.copy())
             alive[shortlist if self.drop_rejects else group] = False
             for index in group:
                 gain, _ = objective.gain(index)
-                picks.append(index, gain)
-                objective.add(index)
-                limit.spend(index)
+                if stop(index, gain):
+                    return picks
+                _pick(index, gain, picks, objective, limit)
         return picks
 
     def _group(self, group: Objective, shortlist: Indices, limit: Limit) -> list[int]:
         """Greedily up to k3 of ``shortlist`` (ascending) that together have the lowest ratio and fit the limit."""
         picked: list[int] = []
-        left = limit.left
         while len(picked) < self.k3:
+            # Who may overshoot finishes the round, whatever is left.
             if not limit.overshoot:
-                shortlist = shortlist[limit.units[shortlist] <= left]
+                shortlist = shortlist[limit.fitting()[shortlist]]
             if not len(shortlist):
                 break
             best = int(np.argmin(self._rounded(group.set_ratios(shortlist))))
@@ -152,11 +290,17 @@ class MultiStage:
             shortlist = np.delete(shortlist, best)
             group.add(index)
             picked.append(index)
-            left -= limit.units[index]
+            limit.spend(index)
         return picked
 
     def _rounded(self, ratios: Floats) -> Floats:
         return ratios.astype(np.float32).astype(np.float64) if self.single_precision else ratios
+
+
+def _pick(index: int, gain: float, picks: Picks, objective: Objective, limit: Limit) -> None:
+    picks.append(index, gain)
+    objective.add(index)
+    limit.spend(index)
 
 
 def _lowest(ratios: Floats, among: Indices, count: int) -> Indices:
@@ -164,6 +308,8 @@ def _lowest(ratios: Floats, among: Indices, count: int) -> Indices:
     among = np.sort(among)
     return among[np.argsort(ratios[among], kind="stable")[:count]]
 
+
+_WATCHED = 512  # samples: their scores are compared within microseconds, and hold for a hundred picks or so
 
 # Keeps a bound that is "below the rival" from rounding up to it, which would measure the same sample for ever.
 _STRICTLY_LESS = 1 - 1e-12

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from html import escape
 from typing import Any
@@ -11,6 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from zipspark.units import format_bytes
+
+_MOST_GROUPS = 12  # lines of a table by group
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,8 @@ class Summary:
     sets: tuple[SetLine, ...]  # pool, subset, random
     decisions: dict[str, int]  # rows per decision of the ledger
     groups: dict[str, tuple[int, int]]  # group -> samples in pool and in subset
+    mix: dict[str, tuple[float, float]]  # group -> asked for and chosen, in `mix_unit`; empty without quotas
+    mix_unit: str
     parts: int
     seconds: dict[str, float]  # per stage
     checksum: str  # sha256 of the ids in ranking order
@@ -86,25 +91,27 @@ class Summary:
             table.add_row(*map(Text, row), style="bold" if row[0] == "subset" else None)
         parts: list[RenderableType] = [table]
         if len(self.groups) > 1:
+            parts.append(self._groups())
+        if self.mix:
             parts.append(self._mix())
         parts.extend(Text(line) for line in self.footnotes())
         return Group(*parts)
 
-    def _mix(self, most: int = 12) -> Table:
-        table = Table(title="Groups", title_justify="left", title_style="bold")
-        table.add_column("group")
-        for name in ("pool", "share", "subset", "share"):
-            table.add_column(name, justify="right")
+    def _groups(self) -> Table:
         pool = sum(before for before, _ in self.groups.values())
         subset = sum(after for _, after in self.groups.values())
-        largest = sorted(self.groups.items(), key=lambda item: (-item[1][0], item[0]))
-        for name, (before, after) in largest[:most]:
-            table.add_row(
-                Text(name), f"{before:,}", f"{before / max(pool, 1):.1%}", f"{after:,}", f"{after / max(subset, 1):.1%}"
-            )
-        if len(largest) > most:
-            table.caption = f"and {len(largest) - most:,} smaller groups"
-        return table
+        rows = {
+            name: (f"{before:,}", f"{before / max(pool, 1):.1%}", f"{after:,}", f"{after / max(subset, 1):.1%}")
+            for name, (before, after) in sorted(self.groups.items(), key=lambda item: (-item[1][0], item[0]))
+        }
+        return _by_group("Groups", ("pool", "share", "subset", "share"), rows)
+
+    def _mix(self) -> Table:
+        rows = {
+            name: (f"{asked:,.0f}", f"{chosen:,.0f}", f"{chosen - asked:+,.0f}")
+            for name, (asked, chosen) in sorted(self.mix.items(), key=lambda item: (-item[1][0], item[0]))
+        }
+        return _by_group(f"Mix, in {self.mix_unit}", ("requested", "achieved", "difference"), rows)
 
     def _repr_html_(self) -> str:
         header, rows = self.cells()
@@ -113,3 +120,15 @@ class Summary:
         notes = "".join(f"<p>{escape(line)}</p>" for line in self.footnotes())
         title = f"<b>Selected {escape(self.budget)}</b>"
         return f"{title}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{notes}"
+
+
+def _by_group(title: str, columns: tuple[str, ...], rows: Mapping[str, tuple[str, ...]]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column("group")
+    for name in columns:
+        table.add_column(name, justify="right")
+    for name, cells in list(rows.items())[:_MOST_GROUPS]:
+        table.add_row(Text(name), *cells)
+    if len(rows) > _MOST_GROUPS:
+        table.caption = f"and {len(rows) - _MOST_GROUPS:,} smaller groups"
+    return table

@@ -7,11 +7,12 @@ a fixed schema. And every task says which libraries it measured with: sizes made
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import zstandard
 
 from zipspark.errors import EngineError
@@ -56,3 +57,35 @@ def require_versions(expected: Mapping[str, str]) -> None:
                 f"{name} must be the same on driver and executors: driver {wanted}, executor {found[name]}; "
                 "compressed sizes would differ. Install the same versions everywhere"
             )
+
+
+def first_of_each(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Of rows sorted by content the first of each: dropped on the way, copies never fill the memory."""
+    previous = None
+    for rows in batches:
+        contents = rows.column("content").to_pylist()
+        yield rows.filter(
+            pa.array([one != before for before, one in zip([previous, *contents], contents, strict=False)])
+        )
+        previous = contents[-1] if contents else previous
+
+
+def runs(batches: Iterator[pa.RecordBatch], key: str) -> Iterator[tuple[Any, pa.Table]]:
+    """Batches sorted by ``key``, joined into one table per value of it."""
+    held: list[pa.RecordBatch] = []
+    current: Any = None
+    for rows in batches:
+        start = 0
+        while start < len(rows):
+            value = rows.column(key)[start].as_py()
+            if held and value != current:
+                if value < current:
+                    raise EngineError(f"rows of a task must come sorted by {key}, got {value} after {current}")
+                yield current, pa.Table.from_batches(held)
+                held = []
+            current = value
+            same = pc.sum(pc.equal(rows.column(key), value)).as_py()
+            held.append(rows.slice(start, same))
+            start += same
+    if held:
+        yield current, pa.Table.from_batches(held)

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from pyspark.sql import DataFrame, SparkSession
 
 from zipspark.config import PoolOptions
-from zipspark.spark.records import read_records
+from zipspark.spark.records import read_records, record_ids
 from zipspark.spark.rows import ROWS, Corpus
-from zipspark.spark.tables import read_table
+from zipspark.spark.tables import read_table, table_ids
 from zipspark.storage.inputs import Source
 
-__all__ = ["ROWS", "Corpus", "read_corpus"]
+__all__ = ["ROWS", "Corpus", "read_corpus", "read_ids"]
+
+_TABLES = ("parquet", "delta", "table")  # formats that Spark reads
 
 
 def read_corpus(
@@ -30,6 +32,23 @@ def read_corpus(
     >>> read_corpus(spark, resolve(["pool.jsonl"]), PoolOptions(), materialise).rows  # doctest: +SKIP
     DataFrame[file: string, position: bigint, user_id: string, group: string, text: binary, problem: string, ...]
     """
-    if isinstance(source, DataFrame) or source.format in ("parquet", "delta", "table"):
+    if isinstance(source, DataFrame) or source.format in _TABLES:
         return read_table(spark, source, options, materialise)
     return read_records(spark, source, options, materialise)
+
+
+def read_ids(spark: SparkSession, source: Source | DataFrame, id_column: str | None) -> DataFrame | None:
+    """The ids that ``source`` lists, as the distinct values of one string column ``zip_id``.
+
+    They are in ``id_column``, as the corpus' ``user_id`` says them, or else in ``zip_id``, as an earlier result has it;
+    None where the source has neither column. Nulls are left out. Raises `InputError` for what cannot be read: at once,
+    or, for damaged records of JSON and csv, once the ids are computed.
+
+    >>> read_ids(spark, resolve(["keep.csv"]), "id")  # doctest: +SKIP
+    DataFrame[zip_id: string]
+    """
+    if isinstance(source, DataFrame) or source.format in _TABLES:
+        ids = table_ids(spark, source, id_column)
+    else:
+        ids = record_ids(spark, source, id_column)
+    return None if ids is None else ids.where("zip_id is not null").distinct()

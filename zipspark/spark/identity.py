@@ -10,15 +10,15 @@ COPY_ORDER = ("user_id", "file", "position")
 
 
 def with_ids(rows: DataFrame) -> DataFrame:
-    """Adds ``copy`` (0 for the row of a content that is kept), ``zip_id`` and ``kept``, the kept row's ``zip_id``.
+    """Adds ``copy`` (0 for the row of a content that is kept), ``zip_id`` and ``same_as``, the kept row's ``zip_id``.
 
-    A row that could not be rendered has no content: only the user's own id, where there is one.
+    A row without a text has no content: only the user's own id, where there is one.
     """
     same_content = Window.partitionBy("content").orderBy(*COPY_ORDER)
-    good = rows.where("problem is null").withColumn("copy", F.row_number().over(same_content) - 1)
+    good = rows.where("content is not null").withColumn("copy", F.row_number().over(same_content) - 1)
     hashed = F.concat("content", F.lit("-"), F.col("copy").cast("string"))
     good = good.withColumn("zip_id", F.coalesce("user_id", hashed))
-    good = good.withColumn("kept", F.first("zip_id").over(same_content))
-    bad = rows.where("problem is not null")
-    bad = bad.withColumns({"copy": F.lit(0), "zip_id": F.col("user_id"), "kept": F.lit(None).cast("string")})
+    good = good.withColumn("same_as", F.first("zip_id").over(same_content))
+    bad = rows.where("content is null")
+    bad = bad.withColumns({"copy": F.lit(0), "zip_id": F.col("user_id"), "same_as": F.lit(None).cast("string")})
     return good.unionByName(bad)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import pyarrow as pa
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from zipspark.spark.identity import with_ids
@@ -25,74 +22,44 @@ LEDGER_COLUMNS = (
     "file",
     "position",
 )
-# The picks as the ledger and the subset need them.
-PICKS = pa.schema(
-    [
-        pa.field("zip_id", pa.string()),
-        pa.field("file", pa.string()),
-        pa.field("position", pa.int64()),
-        pa.field("rank", pa.int64()),
-        pa.field("ratio", pa.float64()),
-        pa.field("marginal_ratio", pa.float64()),
-    ]
-)
 
 
-def ledger(scores: DataFrame, candidates: DataFrame, picks: DataFrame, plan: Plan, dedup: bool) -> DataFrame:
-    """One row per row of ``scores``, with `LEDGER_COLUMNS`.
+def ledger(samples: DataFrame, candidates: DataFrame, picks: DataFrame, plan: Plan, dedup: bool) -> DataFrame:
+    """One row per row of ``samples``, with `LEDGER_COLUMNS`.
 
     ===============  =========================================================================================
     decision         reason
     ===============  =========================================================================================
-    selected         null
+    selected         ``keep`` where it had to be; else null
     not_selected     ``part``: not among the candidates of its part; ``merge``: a candidate that others beat
     duplicate        the ``zip_id`` of the row with the same text that was kept
+    anchored         ``content``: the anchor holds this very text
+    guarded          ``where``, ``quality:...``, or what the guard saw (`zipspark.core.guard`)
     quarantined      why the row could not be read or rendered (see the quarantine table)
     ===============  =========================================================================================
     """
-    rows = with_ids(part_column(scores.drop("text", "record"), plan))
+    rows = with_ids(part_column(samples.drop("view"), plan))
     handed_up = candidates.select("zip_id", F.lit(True).alias("handed_up"))
     chosen = picks.select("zip_id", "rank", "marginal_ratio")
     rows = rows.join(handed_up, "zip_id", "left").join(chosen, "zip_id", "left")
-    is_duplicate = (F.col("copy") > 0) & F.lit(dedup)
+    has_text = F.col("content").isNotNull()
+    is_chosen = F.col("rank").isNotNull()
+    is_duplicate = has_text & (F.col("copy") > 0) & F.lit(dedup)
+    is_barred = F.col("barred").isNotNull()
     decided = rows.withColumns(
         {
-            "decision": _first_that(
-                (F.col("problem").isNotNull(), F.lit("quarantined")),
-                (F.col("rank").isNotNull(), F.lit("selected")),
-                (is_duplicate, F.lit("duplicate")),
-                otherwise=F.lit("not_selected"),
-            ),
-            "reason": _first_that(
-                (F.col("problem").isNotNull(), F.col("problem")),
-                (F.col("rank").isNotNull(), F.lit(None)),
-                (is_duplicate, F.col("kept")),
-                (F.col("handed_up"), F.lit("merge")),
-                otherwise=F.lit("part"),
-            ),
+            "decision": F.when(is_chosen, "selected")
+            .when(is_duplicate, "duplicate")
+            .when(is_barred, F.col("barred"))
+            .otherwise("not_selected"),
+            "reason": F.when(is_chosen, F.when(F.col("kept"), "keep"))
+            .when(is_duplicate, F.col("same_as"))
+            .when(is_barred, F.col("reason"))
+            .when(F.col("handed_up"), "merge")
+            .otherwise("part"),
         }
     )
     return decided.select(*LEDGER_COLUMNS)
-
-
-def _first_that(*cases: tuple[Column, Column], otherwise: Column) -> Column:
-    column = otherwise
-    for condition, value in reversed(cases):
-        column = F.when(condition, value).otherwise(column)
-    return column
-
-
-def subset(originals: Callable[[DataFrame], DataFrame], picks: DataFrame) -> DataFrame:
-    """The input's columns for the picks, with ``zip_id, zip_rank, zip_ratio, zip_marginal_ratio``, in order of rank."""
-    keys = picks.select(
-        "file",
-        "position",
-        "zip_id",
-        F.col("rank").alias("zip_rank"),
-        F.col("ratio").alias("zip_ratio"),
-        F.col("marginal_ratio").alias("zip_marginal_ratio"),
-    )
-    return originals(keys).drop("zip_file", "zip_position").orderBy("zip_rank")
 
 
 def quarantine(scores: DataFrame) -> DataFrame:

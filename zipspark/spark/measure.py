@@ -82,7 +82,7 @@ def set_ratios(
         "random": min(subset_bytes, LIMIT_BYTES),
         "pool": min(pool_bytes, LIMIT_BYTES),
     }
-    good = scores.where("problem is null").select("content", "text", "file", "position")
+    good = scores.where("content is not null").select("content", "text", "file", "position")
     chosen = picks.select(F.col("file").alias("f"), F.col("position").alias("p"), F.lit(True).alias("chosen"))
     rows = good.join(chosen, good.file.eqNullSafe(F.col("f")) & (good.position == F.col("p")), "left")
     # A little more than the limit is sampled, as contents do not hash to exactly even shares.

@@ -10,7 +10,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-NO_GROUP = "(none)"  # what a null group is called
+from zipspark.limits import NO_GROUP
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def counts(ledger: DataFrame) -> Counts:
     keyed = ledger.select(
         F.coalesce("group", F.lit(NO_GROUP)).alias("group"),
         "decision",
-        F.when(F.col("decision").isin("not_selected", "quarantined"), code).otherwise("").alias("code"),
+        F.when(F.col("decision").isin("not_selected", "quarantined", "guarded"), code).otherwise("").alias("code"),
         "bytes",
     )
     summed = keyed.groupBy("group", "decision", "code").agg(F.count("*").alias("rows"), F.sum("bytes").alias("bytes"))
@@ -69,7 +69,10 @@ METRICS = pa.schema(
 # Where rows leave, in order: the stage, and which (decision, code) end there.
 _LEAVE = (
     ("read", lambda decision, code: decision == "quarantined"),
+    ("filter", lambda decision, code: decision == "guarded" and code in ("where", "quality")),
     ("deduplicate", lambda decision, code: decision == "duplicate"),
+    ("anchor", lambda decision, code: decision == "anchored"),
+    ("guard", lambda decision, code: decision == "guarded"),
     ("parts", lambda decision, code: decision == "not_selected" and code == "part"),
     ("merge", lambda decision, code: decision == "not_selected" and code == "merge"),
 )

@@ -16,7 +16,16 @@ from typing import cast
 import pyspark.sql.functions as F
 from pyspark.errors import AnalysisException
 from pyspark.sql import Column, DataFrame
-from pyspark.sql.types import ArrayType, BinaryType, DataType, IntegerType, NullType, StringType, StructType
+from pyspark.sql.types import (
+    ArrayType,
+    BinaryType,
+    BooleanType,
+    DataType,
+    IntegerType,
+    NullType,
+    StringType,
+    StructType,
+)
 
 from zipspark.core.rendering import MESSAGE_FORMS, Field, Kind, Layout
 from zipspark.errors import InputError, UsageError
@@ -80,17 +89,31 @@ def expression_column(df: DataFrame, sql: str) -> Column:
     >>> expression_column(df, "concat(title, body)")  # doctest: +SKIP
     Column<'concat(title, body)'>
     """
+    return _checked(df, "text-expr", sql, StringType, "string")
+
+
+def condition_column(df: DataFrame, sql: str) -> Column:
+    """The user's ``--where``, checked in the same way: true for the rows that meet it, otherwise false, never null.
+
+    >>> condition_column(df, "stars >= 3")  # doctest: +SKIP
+    Column<'coalesce((stars >= 3), false)'>
+    """
+    return F.coalesce(_checked(df, "where", sql, BooleanType, "boolean"), F.lit(False))
+
+
+def _checked(df: DataFrame, option: str, sql: str, wanted: type[DataType], name: str) -> Column:
+    """``sql`` as a column, once it is known to give one value of type ``wanted`` for each row of ``df``."""
     try:
         # Within a struct Spark refuses what makes rows of its own (explode), and * shows that it is several columns.
         found = cast(StructType, df.select("*", F.struct(F.expr(sql))).schema.fields[-1].dataType)
     except AnalysisException as error:
         first = next(line for line in str(error).splitlines() if line)
         reason = re.sub(r" SQLSTATE: \w+", "", first).rstrip(";")
-        raise InputError(f"text-expr {sql!r} cannot be used: {reason}") from None
+        raise InputError(f"{option} {sql!r} cannot be used: {reason}") from None
     types = [field.dataType for field in found.fields]
-    if len(types) != 1 or not isinstance(types[0], StringType):
+    if len(types) != 1 or not isinstance(types[0], wanted):
         given = ", ".join(kind.simpleString() for kind in types)
-        raise InputError(f"text-expr must give one string, got {given} from {sql!r}")
+        raise InputError(f"{option} must give one {name}, got {given} from {sql!r}")
     return F.expr(sql)
 
 

@@ -11,7 +11,6 @@ import pyspark.sql.functions as F
 from pyspark.sql import Column, DataFrame
 
 from zipspark.core.rendering import Kind, Layout
-from zipspark.errors import InputError
 from zipspark.spark.batches import batch
 
 ROWS = pa.schema(
@@ -20,6 +19,9 @@ ROWS = pa.schema(
         "position": pa.int64(),  # in the file, from 0; with `file` the identity of a row
         "user_id": pa.string(),  # null without --id-column
         "group": pa.string(),  # null: no group
+        "quality": pa.float64(),  # finite; null without --quality-column and where it holds no number
+        "tokens": pa.int64(),  # from 0; null without --token-column
+        "excluded": pa.bool_(),  # whether --where leaves the row out; then text, problem and record are null
         "text": pa.binary(),  # UTF-8; null where there is a problem
         "problem": pa.string(),  # a reason code, detail after a colon; null: none
         "record": pa.string(),  # the row as it was found, readable; null where there is no problem
@@ -49,34 +51,25 @@ class Corpus:
     fingerprint: dict[str, Any]  # of the input, JSON-ready
 
 
-def quoted(name: str) -> Column:
-    """The column called exactly ``name``, dots and backticks included."""
-    return F.col("`" + name.replace("`", "``") + "`")
-
-
-def canonical(df: DataFrame, known: Sequence[Column], problem: Column, record: Column) -> DataFrame:
+def canonical(
+    df: DataFrame, known: Sequence[Column], excluded: Column, problem: Column, record: Column, *more: Column
+) -> DataFrame:
     """The canonical rows of a table, whose column ``zip_text`` is the text where ``problem`` finds none.
 
-    ``known`` are file, position, user id and group.
+    ``known`` are file, position, user id, group, quality and tokens. ``more`` columns go behind those of `ROWS`.
     """
-    df = df.withColumn("zip_problem", problem)
-    fine = F.col("zip_problem").isNull()
-    text = F.when(fine, F.col("zip_text").cast("binary"))
-    columns = (*known, text, F.col("zip_problem"), F.when(~fine, record))
-    return df.select(*(column.alias(name) for column, name in zip(columns, ROWS.names, strict=True)))
+    df = df.withColumn("zip_excluded", excluded)
+    df = df.withColumn("zip_problem", F.when(~F.col("zip_excluded"), problem))
+    bad = F.col("zip_problem").isNotNull()
+    text = F.when(~(F.col("zip_excluded") | bad), F.col("zip_text").cast("binary"))
+    columns = (*known, F.col("zip_excluded"), text, F.col("zip_problem"), F.when(bad, record))
+    return df.select(*(column.alias(name) for column, name in zip(columns, ROWS.names, strict=True)), *more)
 
 
 def left_out(columns: Iterable[str]) -> tuple[str, ...]:
     """The warning about columns of the input that zipspark's own replace."""
     clash = [name for name in columns if name.startswith(OWN)]
     return (f"input columns {', '.join(clash)} are left out: names with {OWN} are zipspark's own",) if clash else ()
-
-
-def check_columns(columns: Sequence[str], id_column: str | None, group_column: str | None) -> None:
-    """Raises `InputError` for an id or group column that is not there."""
-    for option, name in (("id_column", id_column), ("group_column", group_column)):
-        if name is not None and name not in columns:
-            raise InputError(f"{option} must be a column of the input, got {name!r}; found {', '.join(columns)}")
 
 
 def batches(rows: Iterable[tuple[Any, ...]], schema: pa.Schema) -> Iterator[pa.RecordBatch]:

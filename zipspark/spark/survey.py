@@ -2,71 +2,150 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from zipspark.config import PoolOptions
+from zipspark.core.grams import FEATURES
 from zipspark.core.presets import content_hash
+from zipspark.core.seen import lowest_share, reach_of_buckets, salts_of, union_of
+from zipspark.core.selection import Reach
+from zipspark.core.sketch import Lens
 from zipspark.errors import InputError
+from zipspark.limits import NO_GROUP
+from zipspark.spark.batches import batch, spark_schema
+from zipspark.spark.identity import COPY_ORDER
+from zipspark.spark.samples import choosable
 
 _SHOWN = 5  # examples in a message
+_UNION = pa.schema([("buckets", pa.binary())])
+
+
+@dataclass(frozen=True)
+class Offered:
+    """What an input holds."""
+
+    rows: int  # of the input
+    contents: int  # different texts, within a few per cent
+    bytes: int  # of rendered text, copies included
 
 
 @dataclass(frozen=True)
 class Survey:
-    """Row counts of a pool, and the sizes of its buckets."""
+    """Row counts of a pool, and the sizes of what can be chosen of it, by bucket and group."""
 
     rows: int  # of the input
-    bad: int  # with a problem
-    contents: int  # different texts
-    buckets: pa.Table  # bucket, rows, bytes of what can be chosen: with dedup each content once
+    sizes: pa.Table  # bucket, group, rows, bytes, tokens of what can be chosen: with dedup each content once
+
+    def total(self, unit: str) -> int:
+        """Rows, bytes or tokens that can be chosen."""
+        return int(sum(self.sizes[unit].to_pylist()))
 
     @property
     def samples(self) -> int:
         """Rows that can be chosen."""
-        return sum(self.buckets["rows"].to_pylist())
+        return self.total("rows")
 
     @property
     def bytes(self) -> int:
         """Bytes of rendered text that can be chosen."""
-        return sum(self.buckets["bytes"].to_pylist())
+        return self.total("bytes")
+
+    def by_group(self, unit: str) -> dict[str, int]:
+        """Rows, bytes or tokens of each group that can be chosen."""
+        summed = self.sizes.group_by("group").aggregate([(unit, "sum")])
+        return dict(zip(summed["group"].to_pylist(), summed[f"{unit}_sum"].to_pylist(), strict=True))
 
 
-def survey(scores: DataFrame, options: PoolOptions) -> Survey:
-    """Count a pool. Raises `InputError` when it is empty, too much of it is bad, or an id is missing or repeats."""
-    is_bad = F.col("problem").isNotNull().alias("bad")
-    copies = F.count("*").alias("copies")
-    kept = F.lit(1) if options.dedup else F.col("copies")
-    contents = scores.groupBy(is_bad, "content", "bucket", "bytes").agg(copies)
-    sizes = contents.groupBy("bad", "bucket").agg(
-        F.sum("copies").alias("copies"),
-        F.sum(kept).alias("rows"),
-        F.sum(kept * F.col("bytes")).alias("bytes"),
-        F.count("*").alias("contents"),
+def check(scores: DataFrame, options: PoolOptions) -> Offered:
+    """What the input holds. Raises `InputError` when it is empty, too much is bad, or ids or scores cannot be used."""
+    offered = F.col("problem").isNull() & F.col("left_out").isNull()
+    counted = scores.agg(
+        F.count("*").alias("rows"),
+        F.count("problem").alias("bad"),
+        F.count(F.when(offered, 1)).alias("offered"),
+        F.count(F.when(offered & F.col("user_id").isNull(), 1)).alias("nameless"),
+        F.count(F.when(offered & (F.col("quality") < 0), 1)).alias("negative"),
+        F.approx_count_distinct("content").alias("contents"),
+        F.coalesce(F.sum("bytes"), F.lit(0)).alias("bytes"),
     )
-    found = sizes.toArrow().sort_by("bucket")
-    rows = sum(found["copies"].to_pylist())
-    bad = sum(found.filter(found["bad"])["copies"].to_pylist())
+    found = counted.toArrow().to_pylist()[0]
+    rows, bad = found["rows"], found["bad"]
     if rows == 0:
         raise InputError("input holds no rows")
     if bad > options.max_bad_fraction * rows or bad == rows:
         raise InputError(_too_many_bad(scores, rows, bad, options.max_bad_fraction))
+    if not found["offered"]:
+        raise InputError(f"where and quality_min must leave rows to choose from, got none of {rows:,}")
     if options.id_column:
-        _check_ids(scores, options.id_column)
-    good = found.filter(pc.invert(found["bad"]))
-    return Survey(rows, bad, sum(good["contents"].to_pylist()), good.select(["bucket", "rows", "bytes"]))
+        _check_ids(scores, options.id_column, found["nameless"])
+    if options.quality_weight and found["negative"]:
+        raise InputError(
+            f"quality_column {options.quality_column!r} must be 0 or more with quality_weight, got "
+            f"{found['negative']:,} rows below 0; shift the scores or use --quality-min alone"
+        )
+    return Offered(rows, found["contents"], found["bytes"])
+
+
+def survey(samples: DataFrame, rows: int, options: PoolOptions, by_group: bool) -> Survey:
+    """Sizes of what can be chosen of ``samples`` (`samples.SAMPLES`); without ``by_group`` all are of one group.
+
+    Raises `InputError` where the guard or an anchor has left nothing.
+    """
+    kept = F.lit(1) if options.dedup else F.count("*")
+    # The group of a text is that of the row that is kept.
+    group = F.min_by(F.coalesce("group", F.lit(NO_GROUP)), F.struct(*COPY_ORDER)) if by_group else F.lit("")
+    contents = (
+        choosable(samples)
+        .groupBy("content", "bucket")
+        .agg(
+            kept.alias("rows"), group.alias("group"), F.first("bytes").alias("bytes"), F.first("tokens").alias("tokens")
+        )
+    )
+    sizes = contents.groupBy("bucket", "group").agg(
+        F.sum("rows").alias("rows"),
+        F.sum(F.col("rows") * F.col("bytes")).alias("bytes"),
+        F.sum(F.col("rows") * F.col("tokens")).alias("tokens"),
+    )
+    found = sizes.toArrow().sort_by([("bucket", "ascending"), ("group", "ascending")])
+    if not len(found):
+        barred = samples.groupBy("barred").count().toArrow().to_pylist()
+        shown = ", ".join(f"{row['count']:,} {row['barred']}" for row in sorted(barred, key=lambda row: row["barred"]))
+        raise InputError(f"nothing is left to choose from: of {rows:,} rows {shown}; see --guard off")
+    return Survey(rows, found)
+
+
+def salts(scores: DataFrame) -> list[int]:
+    """The salts of all groups (`zipspark.core.sketch.salt_of`)."""
+    return sorted({*salts_of(scores.select("group").distinct().toArrow()["group"].to_pylist()).tolist()})
+
+
+def reach(samples: DataFrame, lens: Lens, targeted: bool) -> Reach:
+    """The weight that everything choosable covers together; each task sends which buckets it has seen, a bit each."""
+    seen = choosable(samples).select("view").mapInArrow(_union, spark_schema(_UNION)).toArrow()["buckets"].to_pylist()
+    bits = np.zeros(FEATURES // 8, dtype=np.uint8)
+    for packed in seen:
+        bits |= np.frombuffer(packed, dtype=np.uint8)
+    return reach_of_buckets(np.unpackbits(bits).view(bool), lens, targeted)
+
+
+def _union(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    union = np.zeros(FEATURES, dtype=bool)
+    for rows in batches:
+        union |= union_of(rows.column("view").to_pylist())
+    yield batch(_UNION, {"buckets": [np.packbits(union).tobytes()]})
 
 
 def sampled_texts(scores: DataFrame, contents: int, count: int) -> list[bytes]:
     """The texts with the ``count`` lowest content hashes: the same in whatever order rows come."""
-    share = 4 * count / max(contents, 1)  # four times as many as are needed, on average: never too few
-    good = scores.where("problem is null")
-    if share < 1:
-        good = good.where(F.col("content") < f"{int(share * 2**32):08x}")
+    good = scores.where("content is not null")
+    below = lowest_share(4 * count / max(contents, 1))  # four times as many as are needed, on average: never too few
+    good = good if below is None else good.where(F.col("content") < below)
     lowest = good.groupBy("content").agg(F.first("text").alias("text")).orderBy("content").limit(count)
     return sorted(lowest.toArrow()["text"].to_pylist(), key=content_hash)
 
@@ -87,8 +166,7 @@ def _too_many_bad(scores: DataFrame, rows: int, bad: int, allowed: float) -> str
     )
 
 
-def _check_ids(scores: DataFrame, column: str) -> None:
-    missing = scores.where("problem is null and user_id is null").count()
+def _check_ids(scores: DataFrame, column: str, missing: int) -> None:
     if missing:
         raise InputError(
             f"id_column {column!r} must have no nulls, got {missing:,}; fill them or leave --id-column out"

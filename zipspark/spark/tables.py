@@ -11,25 +11,33 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from itertools import accumulate
-from typing import Any
 
 import pyarrow as pa
 import pyspark.sql.functions as F
 from pyspark.errors import AnalysisException, ParseException
-from pyspark.sql import Column, DataFrame, SparkSession
-from pyspark.sql.types import ArrayType, MapType, StructType, VariantType
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.types import StructType
 
 from zipspark.config import PoolOptions
 from zipspark.core.rendering import Layout, detect_layout, layout_renderer
 from zipspark.errors import InputError, ZipsparkError
-from zipspark.spark.batches import spark_schema
+from zipspark.spark.batches import batch, spark_schema
+from zipspark.spark.columns import (
+    check_columns,
+    check_simple,
+    check_types,
+    id_name,
+    number_column,
+    quoted,
+    string_column,
+    token_columns,
+)
 from zipspark.spark.failures import explain_spark_error, first_line
-from zipspark.spark.rendering import expression_column, kinds_of, problem_column, text_column
-from zipspark.spark.rows import OWN, ROWS, Corpus, batches, canonical, check_columns, left_out, quoted
+from zipspark.spark.rendering import condition_column, expression_column, kinds_of, problem_column, text_column
+from zipspark.spark.rows import OWN, ROWS, Corpus, canonical, left_out
 from zipspark.storage.inputs import Source
 from zipspark.storage.places import Place
 
-_NESTED = (ArrayType, MapType, StructType, VariantType)
 _SLICE = 100  # rows of the table as Python objects at once
 
 
@@ -64,6 +72,21 @@ def read_table(
         warnings=warnings + left_out(found.columns),
         fingerprint=fingerprint,
     )
+
+
+def table_ids(spark: SparkSession, source: Source | DataFrame, id_column: str | None) -> DataFrame | None:
+    """See `zipspark.spark.corpus.read_ids`."""
+    if isinstance(source, Source):
+        with _explained(source):
+            found, _ = _open(spark, source)
+            names = found.columns
+    else:
+        found, names = source, source.columns
+    name = id_name(names, id_column)
+    if name is None:
+        return None
+    check_simple("id_column", name, found.schema[name].dataType)
+    return found.select(quoted(name).cast("string").alias("zip_id"))
 
 
 def _open(spark: SparkSession, source: Source) -> tuple[DataFrame, int | None]:
@@ -108,10 +131,8 @@ def _own_columns(found: DataFrame, options: PoolOptions) -> list[str]:
     if twice:
         raise InputError(f"column names must be unique, got {', '.join(twice)} more than once")
     kept = [name for name in found.columns if not name.startswith(OWN)]
-    check_columns(kept, options.id_column, options.group_column)
-    for option, name in (("id_column", options.id_column), ("group_column", options.group_column)):
-        if name is not None and isinstance(kind := found.schema[name].dataType, _NESTED):
-            raise InputError(f"{option} must be of a simple type, {name} is {kind.simpleString()}")
+    check_columns(kept, options)
+    check_types(found.schema, options)
     return kept
 
 
@@ -143,36 +164,37 @@ def _numbered(spark: SparkSession, stage: DataFrame, kept: list[str]) -> DataFra
 
 
 def _rows(table: DataFrame, schema: StructType, layout: Layout | None, options: PoolOptions) -> DataFrame:
-    def as_text(name: str | None) -> Column:
-        return F.lit(None).cast("string") if name is None else quoted(name).cast("string")
-
-    known = [F.col("zip_file"), F.col("zip_position"), as_text(options.id_column), as_text(options.group_column)]
     columns = [quoted(name) for name in schema.names]
+    own = table.select(*columns)  # what the user's SQL is checked against
+    tokens, bad_tokens = token_columns(schema, options.token_column)
+    known = [
+        F.col("zip_file"),
+        F.col("zip_position"),
+        string_column(options.id_column),
+        string_column(options.group_column),
+        number_column(schema, options.quality_column),
+        tokens,
+    ]
+    excluded = F.lit(False) if options.where is None else ~condition_column(own, options.where)
+    record = F.to_json(F.struct(*columns))
     if layout is not None and layout.schema == "reference":
-        named = [column.alias(f"zip_{at}") for at, column in enumerate(known)]
-        return table.select(*named, *columns).mapInArrow(partial(_reference, layout), spark_schema(ROWS))
-    if layout is not None:
-        text = text_column(schema, layout)
-    else:
-        text = expression_column(table.select(*columns), options.text_expr or "")
-    table = table.withColumn("zip_text", text)
-    return canonical(table, known, problem_column(F.col("zip_text"), layout), F.to_json(F.struct(*columns)))
+        table = table.withColumn("zip_text", F.lit(""))  # where there is to be one, once Python has the record
+        rows = canonical(table, known, excluded, bad_tokens, record, F.struct(*columns).alias("zip_columns"))
+        return rows.mapInArrow(partial(_reference, layout), spark_schema(ROWS))
+    text = text_column(schema, layout) if layout is not None else expression_column(own, options.text_expr or "")
+    problem = F.coalesce(bad_tokens, problem_column(F.col("zip_text"), layout))
+    return canonical(table.withColumn("zip_text", text), known, excluded, problem, record)
 
 
 def _reference(layout: Layout, tables: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Four columns of identity, then the record, as rows."""
+    """Rows of `ROWS` and ``zip_columns``, the record; where their text is empty it becomes that of the record."""
     render = layout_renderer(layout)
-
-    def rows() -> Iterator[tuple[Any, ...]]:
-        for table in tables:
-            for start in range(0, table.num_rows, _SLICE):
-                part = table.slice(start, _SLICE)
-                identity = zip(*(part.column(at).to_pylist() for at in range(4)), strict=True)
-                records = part.select(range(4, part.num_columns)).to_pylist()
-                for known, record in zip(identity, records, strict=True):
-                    yield (*known, render(record), None, None)
-
-    return batches(rows(), ROWS)
+    for table in tables:
+        for start in range(0, table.num_rows, _SLICE):
+            part = table.slice(start, _SLICE)
+            pairs = zip(part.column("text"), part.column("zip_columns"), strict=True)
+            texts = [render(record.as_py()) if text.is_valid else None for text, record in pairs]
+            yield batch(ROWS, {name: part.column(name) for name in ROWS.names} | {"text": texts})
 
 
 def _originals(table: DataFrame, kept: list[str], chosen: DataFrame) -> DataFrame:

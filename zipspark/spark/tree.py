@@ -1,282 +1,268 @@
-"""The merge tree: parts on executors run `zipspark.core.select`, the driver runs it again on what they hand up.
+"""The merge tree on Spark: parts rank what they hold, nodes rank what parts hand up, the root gives the ranking.
 
 ::
 
-    scores ──▶ part 0 ──▶ candidates ─┐
-           ──▶ part 1 ──▶ candidates ─┼──▶ driver ──▶ ranking
-           ──▶ ...                    ┘
+    samples ──▶ part 0 ──▶ candidates ─┐
+            ──▶ part 1 ──▶ candidates ─┼──▶ node ──▶ level1 ──▶ ... ──▶ root ──▶ picks
+            ──▶ ...                    ┘
 
-Every part hands up ``oversample`` times its share of the budget. With one part its ranking is the result: that is the
-single-machine algorithm.
+Every arrow's head is a stage. Which levels there are, and whether the root is the driver, a task, or only an
+interleaving of the last nodes' rankings, `core.merging` plans: before the parts run, and again for the levels above
+once it is known what the parts did hand up. With one part its ranking is the result: the single-machine algorithm.
+
+**Until a share is covered.** The share is of what the whole pool covers, which only a root can measure. A part stops
+once it covers that share of what *it* holds. Should all candidates together cover less than is asked for (each part
+left out something else), parts run again, and may leave uncovered half as much as before: five times, then nothing.
+Interleaved rankings are cut after the shortest prefix that covers the share. A marginal ratio needs no such care: with
+more samples chosen it only rises, so whom a part refuses the root would refuse.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+import hashlib
+import math
+from collections import defaultdict
+from dataclasses import dataclass, replace
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from zipspark.config import Choice, SelectConfig
-from zipspark.core.parts import pack, part_count, quota
-from zipspark.core.selection import Ranking, select
-from zipspark.errors import EngineError, InputError
-from zipspark.spark.batches import batch, library_versions, require_versions, spark_schema
-from zipspark.spark.identity import COPY_ORDER, with_ids
-from zipspark.units import Budget, format_bytes
+from zipspark.config import SelectConfig, choice_of
+from zipspark.core.merging import CANDIDATE_BYTES, Level, interleave
+from zipspark.core.selection import Quota
+from zipspark.limits import NO_GROUP, Until
+from zipspark.spark import survey
+from zipspark.spark.batches import spark_schema
+from zipspark.spark.filling import filled, limit_of, taken
+from zipspark.spark.identity import COPY_ORDER
+from zipspark.spark.nodes import CANDIDATES, Aid, Ranker, RankNodes, RankParts, by_share, tightened, without_shares
+from zipspark.spark.plan import Plan, part_column
+from zipspark.spark.plan import plan as plan
+from zipspark.spark.samples import choosable
+from zipspark.storage.stages import Stages
 
-# What a part hands up: its ranking, best first.
-CANDIDATES = pa.schema(
-    [
-        pa.field("part", pa.int32()),
-        pa.field("zip_id", pa.string()),
-        pa.field("file", pa.string()),
-        pa.field("position", pa.int64()),
-        pa.field("text", pa.binary()),
-        pa.field("bytes", pa.int64()),
-        pa.field("ratio", pa.float64()),
-        pa.field("rank", pa.int64()),  # within the part, from 0
-        pa.field("marginal_ratio", pa.float64()),
-    ]
-)
-_FILLERS = 1000  # samples at least that are offered at once to fill what is left of a budget
+PICKS = ("zip_id", "file", "position", "group", "bytes", "tokens", "rank", "ratio", "marginal_ratio")
+_HALVINGS = (1, 2, 3, 4, 5, math.inf)  # of the share that parts may leave uncovered, one after the other
+_FIRST_CUT = 1000  # picks
+_NO_ROWS = CANDIDATES.empty_table()
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How the pool is cut and what each part owes: made from the data, never from cores."""
+class Picks:
+    """The final ranking."""
 
-    budget: Budget  # in rows or bytes, of the whole pool
-    bucket_parts: Mapping[int, Sequence[int]]  # min-hash bucket -> parts of its slices
-    quotas: Sequence[float]  # (parts,) what each hands up, in the budget's unit
+    table: DataFrame  # the stage `picks`, with the columns `PICKS`
+    picked: pa.Table  # the same on the driver, in order
+    candidates: DataFrame  # of the parts, which may have run again
+    plan: Plan  # as it was followed: levels above the parts are planned anew from what these hand up
+    notes: tuple[str, ...]  # what a user should hear that the first plan did not know
 
     @property
-    def parts(self) -> int:
-        return len(self.quotas)
+    def rows(self) -> int:
+        return len(self.picked)
+
+    @property
+    def bytes(self) -> int:
+        return int(sum(taken(self.picked, "bytes")))
+
+    @property
+    def checksum(self) -> str:
+        """Of the ids, in order."""
+        return hashlib.sha256("\n".join(self.picked["zip_id"].to_pylist()).encode()).hexdigest()
+
+    def by_group(self, unit: str) -> dict[str, float]:
+        """Rows, bytes or tokens of each group."""
+        amounts: defaultdict[str, float] = defaultdict(float)
+        groups = self.picked["group"].fill_null(NO_GROUP).to_pylist()
+        for group, amount in zip(groups, taken(self.picked, unit).tolist(), strict=True):
+            amounts[group] += amount
+        return dict(amounts)
 
 
-def plan_parts(bucket_sizes: pa.Table, config: SelectConfig) -> Plan:
-    """Cut a pool.
+def candidates(samples: DataFrame, plan: Plan, config: SelectConfig, aid: Aid) -> DataFrame:
+    """`CANDIDATES` of all parts, lazily: write it once, then read that. Views are shuffled here and only here."""
+    return _candidates(samples, plan, config, aid, config.until)
 
-    Args:
-        bucket_sizes: one row per min-hash bucket: ``bucket, rows, bytes``, exact duplicates counted once.
-        config: ``budget`` (a share is of these rows), ``parts`` (none: from the bytes), ``oversample``.
+
+def picks(
+    candidates: DataFrame, samples: DataFrame, plan: Plan, config: SelectConfig, aid: Aid, stages: Stages
+) -> Picks:
+    """The final ranking: everything above the parts.
+
+    The budget is met exactly: to the row, or to less bytes or tokens than the smallest sample left out takes; so is the
+    amount of every group that has one. Kept samples come first.
     """
-    assert config.budget is not None
-    sizes = bucket_sizes.to_pydict()
-    rows, size = sum(sizes["rows"]), sum(sizes["bytes"])
-    budget = config.budget.resolve(rows)
-    parts = min(config.parts or part_count(size), max(1, rows))
-    bucket_parts = pack(dict(zip(sizes["bucket"], sizes["bytes"], strict=True)), parts)
-    if parts == 1:
-        return Plan(budget, bucket_parts, (budget.amount,))
-    held = [0.0] * parts  # rows or bytes of each part; a split bucket's slices are equal in expectation
-    for bucket, amount in zip(sizes["bucket"], sizes[budget.unit], strict=True):
-        for part in bucket_parts[bucket]:
-            held[part] += amount / len(bucket_parts[bucket])
-    return Plan(budget, bucket_parts, tuple(quota(budget.amount, part / sum(held), config.oversample) for part in held))
-
-
-def part_column(scores: DataFrame, plan: Plan) -> DataFrame:
-    """``scores`` with a column ``part`` (null for rows with a problem)."""
+    foreseen = plan.notes()
     if plan.parts == 1:
-        return scores.withColumn("part", F.when(F.col("problem").isNull(), F.lit(0)))
-    packing = scores.sparkSession.createDataFrame(
-        [(bucket, list(parts)) for bucket, parts in sorted(plan.bucket_parts.items())],
-        "bucket int, slices array<int>",
-    )
-    slice_of = F.pmod(F.xxhash64("content"), F.size("slices")) + 1
-    joined = scores.join(F.broadcast(packing), "bucket", "left")
-    return joined.withColumn("part", F.element_at("slices", slice_of.cast("int"))).drop("slices")
+        picked = _fetch(candidates)
+    else:
+        candidates, plan = _enough(candidates, samples, plan, config, aid, stages)
+        below = candidates
+        for depth, level in enumerate(plan.tree.levels[1:-1], start=1):
+            ranker = Ranker(plan.quotas(level), choice_of(config), aid, without_shares(config.until), overshoot=True)
+            below = stages.write(f"level{depth}", _level(below, level, ranker))
+        picked = _root(below, samples, plan, config, aid, stages)
+    table = stages.write("picks", samples.sparkSession.createDataFrame(picked.select(PICKS)))
+    return Picks(table, picked, candidates, plan, tuple(note for note in plan.notes() if note not in foreseen))
 
 
-def candidates(scores: DataFrame, plan: Plan, config: SelectConfig, header: bytes) -> DataFrame:
-    """`CANDIDATES` of all parts, lazily: write it once, then read that. Text is shuffled here and only here."""
-    columns = ["part", "content", "user_id", "file", "position", "text", "ratio"]
-    placed = part_column(scores.where("problem is null"), plan).select(*columns)
-    spread = _by_part(placed, plan.parts).sortWithinPartitions("part", "content", *COPY_ORDER)
-    task = _SelectPart(
-        choice=Choice(**config.choice()),
-        dedup=config.dedup,
-        unit=plan.budget.unit,
-        quotas=tuple(plan.quotas),
-        header=header,
-        versions=library_versions(),
-    )
-    return spread.mapInArrow(task, spark_schema(CANDIDATES))
+def _candidates(samples: DataFrame, plan: Plan, config: SelectConfig, aid: Aid, until: Until | None) -> DataFrame:
+    columns = ["content", "user_id", "file", "position", "group", "bytes", "tokens", "ratio", "worth", "kept", "view"]
+    placed = part_column(choosable(samples), plan).select("part", *columns)
+    spread = _spread(placed, plan.parts, "part").sortWithinPartitions("part", "content", *COPY_ORDER)
+    several = plan.parts > 1
+    quotas = plan.quotas(plan.tree.levels[0])
+    ranker = Ranker(quotas, choice_of(config), aid, until, own_reach=several, overshoot=several, views=several)
+    return spread.mapInArrow(RankParts(ranker, config.dedup), spark_schema(CANDIDATES))
 
 
-def fetch(stage: DataFrame, plan: Plan, config: SelectConfig) -> pa.Table:
-    """Candidates on the driver, refused above the cap before they are fetched; of one part without text."""
-    order = [("part", "ascending"), ("rank", "ascending")]
-    if plan.parts == 1:
-        return stage.drop("text").toArrow().sort_by(order)
-    total = stage.agg(F.coalesce(F.sum("bytes"), F.lit(0)).alias("total")).toArrow()["total"][0].as_py()
-    if total > config.driver_cap:
-        raise InputError(
-            f"candidates are {format_bytes(total)}, more than driver_cap ({format_bytes(config.driver_cap)}): lower "
-            f"--oversample (now {config.oversample:g}) or the budget, or raise --driver-cap and the driver's memory"
+def _enough(
+    candidates: DataFrame, samples: DataFrame, plan: Plan, config: SelectConfig, aid: Aid, stages: Stages
+) -> tuple[DataFrame, Plan]:
+    """Candidates that cover what `until` asks for, and the plan for what was handed up."""
+    for halvings in (*_HALVINGS, None):
+        sizes = candidates.groupBy("part").agg(
+            (F.sum(F.length("view")) + CANDIDATE_BYTES * F.count("*")).alias("handed_up"),
+            F.count("*").alias("rows"),
+            F.sum("bytes").alias("bytes"),
+            F.sum("tokens").alias("tokens"),
         )
-    return stage.toArrow().sort_by(order)
+        found = sizes.toArrow()
+        meets_budget = pc.sum(found[plan.quota.unit]).as_py() > plan.quota.amount
+        if halvings is None or meets_budget or not _falls_short(candidates, config, aid):
+            break
+        again = _candidates(samples, plan, config, aid, tightened(config.until, halvings))
+        candidates = stages.write(f"candidates{halvings}", again)
+    plan = plan.measured(found["handed_up"].to_pylist(), pc.sum(found["rows"]).as_py())
+    plan.require_room_for_picks(config.driver_cap)
+    return candidates, plan
 
 
-def fill(handed_up: pa.Table, scores: DataFrame, plan: Plan, config: SelectConfig, header: bytes) -> pa.Table:
-    """The final ranking, its budget met exactly: to the row, or to less bytes than the smallest sample left out.
+def _falls_short(candidates: DataFrame, config: SelectConfig, aid: Aid) -> bool:
+    """Whether all candidates together cover less than `until` asks for."""
+    until = config.until
+    if until is None or not by_share(until):
+        return False
+    assert aid.lens is not None
+    assert aid.reach is not None
+    offered = candidates.select("view", F.lit(None).alias("barred"))
+    found = survey.reach(offered, aid.lens, until.target_coverage is not None)
+    covered, of_target = until.coverage, until.target_coverage
+    return (covered is None or found.coverage < covered * aid.reach.coverage) and (
+        of_target is None or found.target_coverage < of_target * aid.reach.target_coverage
+    )
 
-    `merge` sees to that among the candidates. Should the pool hold more that fits, because a part came out smaller than
-    its quota or a small sample was no candidate, the likeliest join the candidates and the merge runs again.
+
+def _level(below: DataFrame, level: Level, ranker: Ranker) -> DataFrame:
+    """`CANDIDATES` that the nodes of ``level`` hand up, lazily."""
+    rows = below.withColumn("node", F.expr(f"cast(part div {level.parts_each} as int)"))
+    spread = _spread(rows, level.nodes, "node").sortWithinPartitions("node", "zip_id")
+    return spread.mapInArrow(RankNodes(ranker), spark_schema(CANDIDATES))
+
+
+def _root(below: DataFrame, samples: DataFrame, plan: Plan, config: SelectConfig, aid: Aid, stages: Stages) -> pa.Table:
+    """The final ranking of what the level ``below`` hands up: `CANDIDATES` without views."""
+    last = plan.tree.levels[-1]
+    ranker = Ranker(plan.quotas(last), choice_of(config), aid, config.until, views=False)
+
+    if plan.tree.root == "interleaved":
+        shares = by_share(config.until)
+        ranker = replace(ranker, until=without_shares(config.until), overshoot=True, views=shares)
+        below = stages.write("nodes", _level(below, last, ranker))
+        nodes = _fetch(below)
+        if shares:
+            return _cut(_interleaved(nodes, last, plan.quota), below, config, aid)
+
+        def merge(more: pa.Table) -> pa.Table:
+            return _interleaved(nodes, last, plan.quota, more)
+
+    elif plan.tree.root == "task":
+
+        def merge(more: pa.Table) -> pa.Table:
+            offered = below.unionByName(samples.sparkSession.createDataFrame(more)) if len(more) else below
+            return _fetch(stages.write(f"root{len(more) or ''}", _level(offered, last, ranker)))
+
+    else:
+        handed_up = below.toArrow().cast(CANDIDATES)
+
+        def merge(more: pa.Table) -> pa.Table:
+            return ranker(0, pa.concat_tables([handed_up, more]))
+
+    return filled(merge, below, samples, plan.quota, config)
+
+
+def _interleaved(nodes: pa.Table, level: Level, quota: Quota, more: pa.Table = _NO_ROWS) -> pa.Table:
+    """The rankings of all nodes as one, then ``more``, without what exceeds the budget or the amount of a group.
+
+    Kept samples come first. Each group that has an amount takes turns of its own, so that prefixes hold its share too.
     """
-    picked = merge(handed_up, plan, config, header)
-    while plan.parts > 1 and len(more := _left_out(scores, handed_up, picked, plan, config)):
-        handed_up = pa.concat_tables([handed_up, more])
-        picked = merge(handed_up, plan, config, header)
-    return picked
+    offered = pa.concat_tables([nodes, more])
+    limit = limit_of(offered, quota)
+    kept, groups = offered["kept"].to_pylist(), limit.groups.tolist()
+    of_nodes = nodes["part"].to_numpy() // level.parts_each
+    lists: defaultdict[tuple[bool, int, int], list[int]] = defaultdict(list)  # (free, group, node) -> rows, best first
+    for row in np.lexsort((nodes["rank"].to_numpy(), of_nodes)).tolist():
+        lists[not kept[row], groups[row], of_nodes[row]].append(row)
+    sequence: list[int] = []
+    for free in (False, True):
+        taking_turns = [rows for key, rows in sorted(lists.items()) if key[0] is free]
+        turns = interleave([len(rows) for rows in taking_turns])
+        following = [iter(rows) for rows in taking_turns]
+        sequence += [next(following[index]) for index in turns]
+    sequence += range(len(nodes), len(offered))
+    chosen = []
+    for row in sequence:
+        if kept[row] or limit.fits(row):
+            limit.spend(row)
+            chosen.append(row)
+    picked = offered.take(pa.array(chosen, pa.int64())).drop_columns("rank")
+    return picked.append_column("rank", pa.array(np.arange(len(picked)), pa.int64()))
 
 
-def merge(handed_up: pa.Table, plan: Plan, config: SelectConfig, header: bytes) -> pa.Table:
-    """The final ranking: of ``handed_up`` (all parts' candidates) the picks, in order, ranked over the whole pool."""
-    if plan.parts == 1:
-        return handed_up
-    ranking = select(
-        handed_up["text"].to_pylist(),
-        plan.budget,
-        ids=handed_up["zip_id"].to_pylist(),
-        header=header,
-        **config.choice(),
-    )
-    return _ranked(handed_up, ranking)
+def _cut(picked: pa.Table, nodes: DataFrame, config: SelectConfig, aid: Aid) -> pa.Table:
+    """The shortest prefix that covers what `until` asks for, or all: found by doubling, then halving.
+
+    Each try is a pass over the views of a prefix, wherever they lie, for no task could hold them all.
+    """
+
+    def covers(count: int) -> bool:
+        ids = nodes.sparkSession.createDataFrame(picked.select(["zip_id"]).slice(0, count))
+        return not _falls_short(nodes.join(ids, "zip_id", "left_semi"), config, aid)
+
+    short, enough = max(sum(picked["kept"].to_pylist()) - 1, 0), len(picked)  # kept ones stay
+    count = max(short, _FIRST_CUT)
+    while count < enough:
+        if covers(count):
+            enough = count
+        else:
+            short, count = count, 2 * count
+    while enough - short > 1:
+        middle = (short + enough) // 2
+        short, enough = (short, middle) if covers(middle) else (middle, enough)
+    return picked.slice(0, enough)
 
 
-def _left_out(scores: DataFrame, handed_up: pa.Table, picked: pa.Table, plan: Plan, config: SelectConfig) -> pa.Table:
-    """What still fits the budget and is no candidate, as candidates: the smallest, or those of lowest ratio."""
-    in_bytes = plan.budget.unit == "bytes"
-    left = int(plan.budget.amount) - (sum(picked["bytes"].to_pylist()) if in_bytes else len(picked))
-    if left <= 0:
-        return CANDIDATES.empty_table()
-    fitting = with_ids(scores.drop("text", "record")).where("problem is null")
-    if config.dedup:
-        fitting = fitting.where("copy = 0")
-    if in_bytes:
-        fitting = fitting.where(F.col("bytes") <= left)
-    known = scores.sparkSession.createDataFrame(handed_up.select(["zip_id"]))
-    offered = fitting.join(known, "zip_id", "left_anti").orderBy("bytes" if in_bytes else "ratio", "zip_id")
-    keys = offered.limit(_FILLERS if in_bytes else max(_FILLERS, 2 * left)).select(
-        "zip_id", F.col("file").alias("of_file"), F.col("position").alias("of_position")
-    )
-    same_row = scores.file.eqNullSafe(F.col("of_file")) & (scores.position == F.col("of_position"))
-    rows = scores.join(F.broadcast(keys), same_row).withColumns(
-        {"part": F.lit(-1), "rank": F.lit(0).cast("long"), "marginal_ratio": F.lit(0.0)}
-    )
-    return rows.select(*CANDIDATES.names).toArrow().cast(CANDIDATES).sort_by("zip_id")
+def _fetch(ranking: DataFrame) -> pa.Table:
+    """`CANDIDATES` on the driver, by rank, without views."""
+    ranking = ranking.withColumn("view", F.lit(None).cast("binary"))
+    return ranking.select(*CANDIDATES.names).toArrow().cast(CANDIDATES).sort_by("rank")
 
 
-@dataclass(frozen=True)
-class _SelectPart:
-    """What a task does with its rows, sorted by part, content and `COPY_ORDER`: one ranking per part."""
-
-    choice: Choice
-    dedup: bool
-    unit: Literal["rows", "bytes", "share"]
-    quotas: Sequence[float]
-    header: bytes
-    versions: Mapping[str, str]
-
-    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        require_versions(self.versions)
-        for part, rows in runs(first_of_each(batches) if self.dedup else batches, "part"):
-            yield from self._select(part, rows)
-
-    def _select(self, part: int, rows: pa.Table) -> Iterator[pa.RecordBatch]:
-        rows = named(rows)
-        positional = self.choice.preset != "default"
-        if positional:
-            rows = rows.sort_by([("file", "ascending"), ("position", "ascending")])
-        ranking = select(
-            rows["text"].to_pylist(),
-            Budget(self.unit, self.quotas[part]),
-            ids=None if positional else rows["zip_id"].to_pylist(),
-            header=self.header,
-            overshoot=len(self.quotas) > 1,
-            **self.choice.model_dump(),
-        )
-        picked = _ranked(rows, ranking)
-        for chunk in picked.to_batches(max_chunksize=1000):
-            yield batch(CANDIDATES, {name: chunk.column(name) for name in CANDIDATES.names})
-
-
-def named(rows: pa.Table) -> pa.Table:
-    """Rows sorted by content and `COPY_ORDER`, with their ``zip_id`` (as `identity.with_ids` gives it)."""
-    contents = rows["content"].to_pylist()
-    copies = [0] * len(contents)
-    for index in range(1, len(contents)):
-        if contents[index] < contents[index - 1]:
-            raise EngineError(f"rows of a part must come sorted, got {contents[index]} after {contents[index - 1]}")
-        if contents[index] == contents[index - 1]:
-            copies[index] = copies[index - 1] + 1
-    ids = [
-        f"{content}-{copy}" if own is None else own
-        for own, content, copy in zip(rows["user_id"].to_pylist(), contents, copies, strict=True)
-    ]
-    return rows.append_column("zip_id", pa.array(ids, pa.string()))
-
-
-def first_of_each(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Of rows sorted by content the first of each: dropped on the way, copies never fill the memory."""
-    previous = None
-    for rows in batches:
-        contents = rows.column("content").to_pylist()
-        yield rows.filter(
-            pa.array([one != before for before, one in zip([previous, *contents], contents, strict=False)])
-        )
-        previous = contents[-1] if contents else previous
-
-
-def runs(batches: Iterator[pa.RecordBatch], key: str) -> Iterator[tuple[Any, pa.Table]]:
-    """Batches sorted by ``key``, joined into one table per value of it."""
-    held: list[pa.RecordBatch] = []
-    current: Any = None
-    for rows in batches:
-        start = 0
-        while start < len(rows):
-            value = rows.column(key)[start].as_py()
-            if held and value != current:
-                if value < current:
-                    raise EngineError(f"rows of a task must come sorted by {key}, got {value} after {current}")
-                yield current, pa.Table.from_batches(held)
-                held = []
-            current = value
-            same = pc.sum(pc.equal(rows.column(key), value)).as_py()
-            held.append(rows.slice(start, same))
-            start += same
-    if held:
-        yield current, pa.Table.from_batches(held)
-
-
-def _ranked(rows: pa.Table, ranking: Ranking) -> pa.Table:
-    """The picks of ``ranking`` in order, with ``rank`` and ``marginal_ratio``."""
-    picked = rows.drop_columns([name for name in ("rank", "marginal_ratio", "bytes") if name in rows.column_names])
-    picked = picked.take(pa.array(ranking.indices))
-    picked = picked.append_column("bytes", pa.array(ranking.sizes, pa.int64()))
-    picked = picked.append_column("rank", pa.array(range(len(ranking)), pa.int64()))
-    return picked.append_column("marginal_ratio", pa.array(ranking.marginal_ratios, pa.float64()))
-
-
-def _by_part(rows: DataFrame, parts: int) -> DataFrame:
-    """One task per part. Plain ``repartition`` by an expression would let adaptive execution put parts together."""
+def _spread(rows: DataFrame, nodes: int, key: str) -> DataFrame:
+    """One task per node. Plain ``repartition`` by an expression would let adaptive execution put nodes together."""
     if hasattr(rows, "repartitionById"):
-        return rows.repartitionById(parts, F.col("part"))
-    return rows.repartition(parts, _spread_key(rows, parts))  # Spark 4.0
+        return rows.repartitionById(nodes, F.col(key))
+    return rows.repartition(nodes, _spread_key(rows, nodes, key))  # Spark 4.0
 
 
-def _spread_key(rows: DataFrame, parts: int) -> Column:
-    """For each part a number that Spark's own hash partitioning (Murmur3 modulo ``parts``) sends to that partition."""
+def _spread_key(rows: DataFrame, nodes: int, key: str = "part") -> Column:
+    """For each node a number that Spark's own hash partitioning (Murmur3 modulo ``nodes``) sends to that partition."""
     spark = rows.sparkSession
-    hashed = spark.range(64 * parts).withColumn("part", F.pmod(F.hash("id"), F.lit(parts)))
-    keys = hashed.groupBy("part").agg(F.min("id").alias("id")).toArrow().to_pydict()
-    by_part = dict(zip(keys["part"], keys["id"], strict=True))
-    keys_of = [F.lit(by_part[part]).cast("long") for part in range(parts)]  # an int would hash to something else
-    return F.element_at(F.array(*keys_of), F.col("part") + 1)
+    hashed = spark.range(64 * nodes).withColumn("node", F.pmod(F.hash("id"), F.lit(nodes)))
+    keys = hashed.groupBy("node").agg(F.min("id").alias("id")).toArrow().to_pydict()
+    by_node = dict(zip(keys["node"], keys["id"], strict=True))
+    keys_of = [F.lit(by_node[node]).cast("long") for node in range(nodes)]  # an int would hash to something else
+    return F.element_at(F.array(*keys_of), F.col(key) + 1)

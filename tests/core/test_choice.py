@@ -1,0 +1,220 @@
+"""What `select` can be told beyond a budget: groups, stop rules, keep, anchor, target, worth, costs."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+from oracle import chat_texts
+
+from zipspark import demo
+from zipspark.core import select
+from zipspark.errors import InputError, UsageError
+
+OBJECTIVES = pytest.mark.parametrize("objective", ["ratio", "coverage"])
+
+
+@pytest.fixture(scope="module")
+def docs():
+    """Real text, shortened: (samples, their sources)."""
+    records = [record for record in demo.corpus() if 80 < len(record["response"]) < 4000][:1500]
+    unique = {record["response"]: record["source"] for record in records}
+    return list(unique), [source.partition(".")[0] for source in unique.values()]
+
+
+def amounts(ranking, groups, units=None):
+    found: dict[str, float] = {}
+    for place, index in enumerate(ranking):
+        found[groups[index]] = found.get(groups[index], 0) + (1 if units is None else units[place])
+    return found
+
+
+# --- groups ---------------------------------------------------------------------------------------------------------
+
+
+@OBJECTIVES
+def test_equal_quotas_are_exact_and_what_is_too_small_is_taken_whole(docs, objective):
+    texts, _ = docs
+    groups = ["tiny" if at < 7 else "one" if at % 3 else "two" for at in range(len(texts))]
+    ranking = select(texts, 107, groups=groups, mix="equal", objective=objective, guard=False)
+    assert amounts(ranking, groups) == {"tiny": 7, "one": 50, "two": 50}
+
+
+def test_weights_hold_in_bytes_to_less_than_a_sample(docs):
+    texts, _ = docs
+    groups = [("a", "b", None)[at % 3] for at in range(len(texts))]
+    ranking = select(texts, "60kB", groups=groups, mix={"a": 1, "(none)": 3})
+    found = amounts(ranking, groups, ranking.sizes)
+    shortest = min(map(len, texts))
+    assert found.keys() == {"a", None}
+    assert 15_000 - shortest < found["a"] <= 15_000
+    assert 45_000 - shortest < found[None] <= 45_000
+
+
+@OBJECTIVES
+def test_caps_and_floors_hold_and_the_rest_is_free(docs, objective):
+    texts, _ = docs
+    groups = [f"g{at % 4}" for at in range(len(texts))]
+    options = {"groups": groups, "objective": objective, "guard": False}
+    free = amounts(select(texts, 100, **options), groups)
+    least, most = min(free, key=free.get), max(free, key=free.get)
+    bound = select(texts, 100, floor=[f"{least}={free[least] + 9}"], cap=[f"{most}={free[most] - 5}"], **options)
+    found = amounts(bound, groups)
+    assert len(bound) == 100
+    assert found[least] == free[least] + 9
+    assert found[most] <= free[most] - 5
+
+
+def test_a_mix_that_cannot_be_is_refused_with_the_numbers():
+    texts, groups = ["one", "two", "three words here"], ["a", "a", "b"]
+    with pytest.raises(InputError, match="mix must name groups of the pool .'a', 'b'., got 'c'"):
+        select(texts, 2, groups=groups, mix="c=1", guard=False)
+    with pytest.raises(InputError, match="mix must not ask for more than a group holds, got 2 of 1 rows of 'b'"):
+        select(texts, 2, groups=groups, mix="b=1", guard=False)
+    with pytest.raises(UsageError, match="mix, floor and cap need groups"):
+        select(texts, 2, mix="equal", guard=False)
+
+
+# --- stop rules -----------------------------------------------------------------------------------------------------
+
+
+def test_until_marginal_ratio_stops_before_the_first_that_is_too_redundant(docs):
+    texts, _ = docs
+    whole = select(texts, "100%")
+    stopped = select(texts, until="marginal-ratio=4")
+    assert 0 < len(stopped) < len(whole)
+    assert list(stopped) == list(whole)[: len(stopped)]
+    assert stopped.marginal_ratios.max() <= 4 < whole.marginal_ratios[len(stopped)]
+
+
+def test_until_coverage_stops_as_soon_as_the_share_is_covered(docs):
+    texts, _ = docs
+    whole = select(texts, "100%", objective="coverage")
+    stopped = select(texts, until="coverage=80%", objective="coverage")
+    assert list(stopped) == list(whole)[: len(stopped)]
+    share = np.cumsum(whole.gains) / whole.gains.sum()
+    assert share[len(stopped) - 2] < 0.8 <= share[len(stopped) - 1]
+
+
+def test_a_budget_beside_until_ends_it_first(docs):
+    texts, _ = docs
+    assert len(select(texts, 5, until="coverage=80%", objective="coverage")) == 5
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"until": "coverage=0.9"}, "until coverage needs objective coverage, got ratio"),
+        ({"until": "marginal-ratio=3", "objective": "coverage"}, "until marginal-ratio needs objective ratio"),
+        ({"until": "target-coverage=1", "objective": "coverage"}, "until target-coverage needs a target"),
+        ({"until": "size=3"}, "until must name one of coverage"),
+        ({}, "budget must be given, or until"),
+        ({"budget": "5tok"}, "budget in tokens needs tokens"),
+        ({"budget": 1, "cost": "token"}, "cost in tokens needs tokens"),
+        ({"budget": 1, "worth": [1, -1]}, "worth must be numbers of 0 or more"),
+        ({"budget": 1, "worth": [1]}, "worth must have one entry for each of 2 samples, got 1"),
+        ({"budget": 1, "keep": [2]}, "keep must hold positions of the 2 samples, got 2"),
+        ({"budget": 1, "gram": 9}, "gram must be less than or equal to 8"),
+        ({"budget": 1, "gram": 6, "supported_gram": 5}, "gram must be <= supported_gram .5., got 6"),
+    ],
+)
+def test_what_cannot_be_is_refused(options, message):
+    with pytest.raises((InputError, UsageError), match=message):
+        select(["one text", "another text"], **options)
+
+
+# --- keep, anchor, target -------------------------------------------------------------------------------------------
+
+
+@OBJECTIVES
+def test_what_is_to_be_kept_comes_first_and_spends_of_the_budget(docs, objective):
+    texts, _ = docs
+    keep = random.Random(1).sample(range(len(texts)), 5)
+    ranking = list(select(texts, 20, keep=keep, objective=objective))
+    assert set(ranking[:5]) == set(keep)
+    assert len(ranking) == 20
+
+
+def test_kept_noise_is_kept(docs):
+    texts, _ = docs
+    noise = random.Random(0).randbytes(3000).hex()
+    assert select([*texts, noise], 3).guarded.get(len(texts), "").startswith(("support", "entropy"))
+    assert list(select([*texts, noise], 3, keep=[len(texts)]))[0] == len(texts)
+
+
+@OBJECTIVES
+def test_what_the_anchor_holds_is_not_picked_again(docs, objective):
+    texts, _ = docs
+    anchor = texts[::2]
+    near = [text.replace("the", "teh", 1) for text in anchor]  # its near-copies
+    pool = texts[1::2] + near + anchor
+    ranking = list(select(pool, len(texts) // 4, anchor=anchor, objective=objective))
+    fresh = len(texts[1::2])
+    without = list(select(pool, len(texts) // 4, objective=objective))
+    assert not set(ranking) & set(range(fresh + len(near), len(pool)))  # the very texts
+    assert sum(at >= fresh for at in ranking) < 0.35 * sum(at >= fresh for at in without)
+
+
+@OBJECTIVES
+def test_a_target_tilts_the_choice_to_its_kind(docs, objective):
+    texts, _ = docs
+    kind = [text for text in texts if "file" in text]
+    target, pool = kind[::2], [text for text in texts if text not in set(kind[::2])]
+    wanted = {at for at, text in enumerate(pool) if "file" in text}
+    shares = [
+        sum(at in wanted for at in select(pool, 100, target=target, target_strength=strength, objective=objective))
+        for strength in (0, 1, 2)
+    ]
+    assert shares[0] == sum(at in wanted for at in select(pool, 100, objective=objective))
+    assert shares[0] < shares[1] < shares[2]
+
+
+def test_the_smallest_set_that_covers_a_share_of_the_target(docs):
+    texts, _ = docs
+    target = [text for text in texts if "socket" in text]
+    options = {"target": target, "objective": "coverage"}
+    half = select(texts, until="target-coverage=0.5", **options)
+    most = select(texts, until="target-coverage=0.95", **options)
+    assert 0 < len(half) < len(most) < len(texts)
+
+
+# --- worth and costs ------------------------------------------------------------------------------------------------
+
+
+@OBJECTIVES
+def test_worth_multiplies_gain_and_nothing_comes_last(docs, objective):
+    texts, _ = docs
+    worth = [0.0 if at % 2 else 1.0 for at in range(len(texts))]
+    ranking = list(select(texts, "100%", worth=worth, objective=objective, guard=False))
+    assert all(at % 2 == 0 for at in ranking[:100])
+    alike = [3.0] * len(texts)
+    assert list(select(texts, 50, worth=alike)) == list(select(texts, 50))
+
+
+def test_cost_decides_how_long_picks_are(docs):
+    texts, _ = docs
+    by_byte = select(texts, 60, cost="byte").sizes.mean()
+    by_row = select(texts, 60, cost="row").sizes.mean()
+    assert by_row > 3 * by_byte
+    tokens = [len(text.split()) for text in texts]
+    by_token = select(texts, "2ktok", cost="token", tokens=tokens)
+    spent = sum(tokens[at] for at in by_token)
+    assert 2000 - min(tokens) < spent <= 2000
+
+
+# --- every prefix is a subset ---------------------------------------------------------------------------------------
+
+
+@OBJECTIVES
+def test_every_prefix_is_worth_what_a_run_at_its_budget_is(docs, objective):
+    texts, _ = docs
+    whole = select(texts, 400, objective=objective)
+    for rows in (20, 80, 200):
+        alone = select(texts, rows, objective=objective)
+        assert whole.gains[:rows].sum() == pytest.approx(alone.gains.sum(), rel=0.02)
+
+
+def test_small_pools_of_any_kind_are_not_taken_for_noise():
+    assert not select(chat_texts(16), 5).guarded
+    assert not select(["one text of a kind", "something else entirely", "你好，世界，今天天气很好"], 1).guarded

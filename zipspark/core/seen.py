@@ -1,0 +1,135 @@
+"""What is seen of each sample through the pool's lens: is it noise, and which of it an objective looks at, its view."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from zipspark.config import Choice
+from zipspark.core.codecs import Sizes, lengths
+from zipspark.core.grams import FEATURES, blocks
+from zipspark.core.guard import guarded
+from zipspark.core.presets import make_codec
+from zipspark.core.selection import Reach
+from zipspark.core.sketch import SAMPLE_BYTES, Lens, Salts, Sketch, salt_of
+from zipspark.core.views import features, order, supported_text
+from zipspark.limits import NO_GROUP
+
+_BLOCK = 2**22  # bytes of text looked at together
+
+
+@dataclass(frozen=True)
+class Seen:
+    """n samples, one entry each."""
+
+    views: Sequence[bytes]  # `ratio`: text, less what nothing supports; `coverage`: feature buckets, packed as '<u4'
+    guarded: Sequence[str | None]  # why the guard leaves it out; None: it does not
+    likeness: npt.NDArray[np.float64]  # (n,) how like the target it is, what gain is multiplied by; 1 without one
+
+
+def needs_lens(choice: Choice, anchored: bool = False, targeted: bool = False) -> bool:
+    """Whether anything that is asked for depends on what the whole pool holds."""
+    return choice.guard or choice.objective == "coverage" or anchored or targeted
+
+
+@dataclass(frozen=True)
+class Eye:
+    """What is needed to look at samples of a pool, anywhere; small enough for a task's closure."""
+
+    choice: Choice
+    lens: Lens | None  # none: samples are seen as they are
+    usual: float = 0.0  # the median order of the pool's samples (`zipspark.core.views`); 0: order does not matter
+    in_groups: bool = False  # each group is covered for itself (`zipspark.core.sketch.salt_of`)
+
+    @classmethod
+    def opened(cls, choice: Choice, lens: Lens, sample: Sequence[bytes], in_groups: bool = False) -> Eye:
+        """An eye that knows what is usual in the pool, from a ``sample`` of its texts."""
+        usual = 0.0
+        if choice.guard and sample:
+            data, offsets = joined(sample)
+            usual = float(np.median(order(data, offsets, lens.look(data, offsets))))
+        return cls(choice, lens, usual, in_groups)
+
+
+def look_at(samples: Sequence[bytes], alone: Sizes | None, eye: Eye, groups: Sequence[str | None] = ()) -> Seen:
+    """Views of ``samples`` and what the guard says of them.
+
+    Args:
+        alone: (n,) the compressed size of each; None: measured here, where the guard needs it.
+        groups: (n,) of each, where the eye asks for them.
+    """
+    choice, lens = eye.choice, eye.lens
+    if lens is None:
+        return Seen(samples, [None] * len(samples), np.ones(len(samples)))
+    views: list[bytes] = []
+    reasons: list[str | None] = []
+    likeness: list[npt.NDArray[np.float64]] = []
+    for block in blocks(np.concatenate([[0], np.cumsum(lengths(samples))]), len(samples), _BLOCK):
+        texts = samples[block]
+        data, offsets = joined(texts)
+        look = lens.look(data, offsets, salts_of(groups[block]) if eye.in_groups else None)
+        if choice.guard:
+            reasons += guarded(texts, make_codec(choice).sizes(texts) if alone is None else alone[block], look)
+        else:
+            reasons += [None] * len(texts)
+        view = features if choice.objective == "coverage" else supported_text
+        views += view(data, offsets, look, eye.usual)
+        likeness.append(lens.likeness(look))
+    return Seen(views, reasons, np.concatenate([*likeness, np.empty(0)]))
+
+
+def sketch_of(contents: Mapping[str, bytes], choice: Choice, groups: Mapping[str, str | None] | None = None) -> Sketch:
+    """Counts of ``contents`` (content hash -> text), of more than `SAMPLE_BYTES` those with the lowest hashes.
+
+    ``groups`` (content hash -> group), where features are counted within groups.
+    """
+    below = lowest_share(SAMPLE_BYTES / max(sum(map(len, contents.values())), 1))
+    names = [name for name in contents if below is None or name < below]
+    sketch = Sketch(choice.gram, choice.supported_gram)
+    salts = None if groups is None else salts_of([groups[name] for name in names])
+    sketch.count(*joined([contents[name] for name in names]), salts)
+    return sketch
+
+
+def salts_of(groups: Sequence[str | None]) -> Salts:
+    """(n,) the salt of each group (`zipspark.core.sketch.salt_of`)."""
+    known = {group: salt_of(NO_GROUP if group is None else group) for group in set(groups)}
+    return np.fromiter((known[group] for group in groups), dtype=np.uint32, count=len(groups))
+
+
+def joined(texts: Sequence[bytes]) -> tuple[bytes, npt.NDArray[np.int64]]:
+    """One buffer, and the (n + 1,) offsets in it, as all that looks at grams takes them."""
+    return b"".join(texts), np.concatenate([[0], np.cumsum(lengths(texts))])
+
+
+def lowest_share(share: float) -> str | None:
+    """Content hashes below this are about ``share`` of all, the same ones wherever they are; None: all are.
+
+    >>> lowest_share(0.5), lowest_share(2)
+    ('80000000', None)
+    """
+    return f"{int(share * 2**32):08x}" if share < 1 else None
+
+
+def reach_of(views: Iterable[bytes], lens: Lens, targeted: bool) -> Reach:
+    """The weight that all ``views`` (of objective ``coverage``) cover together."""
+    return reach_of_buckets(union_of(views), lens, targeted)
+
+
+def union_of(views: Iterable[bytes]) -> np.ndarray:
+    """(FEATURES,) bool: the buckets that any of ``views`` holds."""
+    union = np.zeros(FEATURES, dtype=bool)
+    for view in views:
+        union[np.frombuffer(view, dtype="<u4")] = True
+    return union
+
+
+def reach_of_buckets(union: np.ndarray, lens: Lens, targeted: bool) -> Reach:
+    """The weight of the buckets in ``union`` (see `union_of`)."""
+    return Reach(
+        float(lens.weights()[union].sum(dtype=np.float64)),
+        float(lens.target_weights()[union].sum(dtype=np.float64)) if targeted else 0.0,
+    )
