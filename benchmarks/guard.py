@@ -19,10 +19,12 @@ from rich.table import Table
 
 from zipspark.core.codecs import lengths
 from zipspark.core.guard import guarded
+from zipspark.core.lens import Lens, Look
+from zipspark.core.limit import Limit
 from zipspark.core.objectives import Coverage, Ratio
 from zipspark.core.rendering import detect_layout, kinds_of_records, layout_renderer
-from zipspark.core.selectors import Lazy, Limit
-from zipspark.core.sketch import Lens, Look, Sketch
+from zipspark.core.selectors import Lazy
+from zipspark.core.sketch import Sketch
 from zipspark.core.views import features, order, supported_text
 from zipspark.core.zstd_codec import HEADER_SAMPLES, ZstdCodec
 

@@ -1,29 +1,48 @@
 """zipspark chooses the low-redundancy subset of a language-model training pool by compression ratio.
 
-`select` works on Spark, `zipspark.core.select` in memory without it.
+`select` works on Spark, `zipspark.core.select` in memory without it. `matrix` and `leakage` look at a pool.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from zipspark import core
 from zipspark.errors import EngineError, InputError, UsageError, ZipsparkError
 
 if TYPE_CHECKING:
+    from zipspark.analysis import Leakage, leakage, matrix
     from zipspark.pipeline import Selection, select
 
-__all__ = ["EngineError", "InputError", "Selection", "UsageError", "ZipsparkError", "core", "select"]
+__all__ = [
+    "EngineError",
+    "InputError",
+    "Leakage",
+    "Selection",
+    "UsageError",
+    "ZipsparkError",
+    "core",
+    "leakage",
+    "matrix",
+    "select",
+]
+_ON_SPARK = {
+    "Selection": "zipspark.pipeline",
+    "select": "zipspark.pipeline",
+    "Leakage": "zipspark.analysis",
+    "leakage": "zipspark.analysis",
+    "matrix": "zipspark.analysis",
+}
 
 
 def __getattr__(name: str) -> Any:
     # pyspark is an extra, and slow to import: it is needed only by those who ask for what runs on it.
-    if name in ("Selection", "select"):
+    if name in _ON_SPARK:
         try:
-            from zipspark import pipeline
+            return getattr(import_module(_ON_SPARK[name]), name)
         except ModuleNotFoundError as error:
             if error.name and error.name.partition(".")[0] == "pyspark":
                 raise EngineError("pyspark is not installed. Run: pip install 'zipspark[spark]'") from None
             raise
-        return getattr(pipeline, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

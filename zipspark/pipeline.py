@@ -19,11 +19,11 @@ from typing import Any, get_args
 
 from pyspark.sql import DataFrame, SparkSession
 
-from zipspark.config import ScoreConfig, SelectConfig, check_select, choice_of
+from zipspark.config import MatrixConfig, ScoreConfig, SelectConfig, check_select, choice_of
+from zipspark.core.lens import Lens
 from zipspark.core.presets import proven_codec, trained_header
 from zipspark.core.seen import Eye, needs_lens
 from zipspark.core.selectors import MULTISTAGE_RATE, rounds_cost
-from zipspark.core.sketch import Lens
 from zipspark.core.tokens import TokenCounter
 from zipspark.core.zlib_codec import IS_CLASSIC_ZLIB
 from zipspark.core.zstd_codec import HEADER_SAMPLES
@@ -35,6 +35,7 @@ from zipspark.spark import ledger as ledgers
 from zipspark.spark import metrics, references, survey, tree
 from zipspark.spark import subset as subsets
 from zipspark.spark.corpus import read_corpus
+from zipspark.spark.matrix import matrix_of
 from zipspark.spark.measure import random_of, set_ratios
 from zipspark.spark.progress import Progress
 from zipspark.spark.samples import seen
@@ -43,7 +44,7 @@ from zipspark.spark.sketches import sketch_of
 from zipspark.storage.inputs import Source, resolve
 from zipspark.storage.output import Format, Output
 from zipspark.storage.stages import Stages
-from zipspark.units import format_bytes
+from zipspark.units import format_bytes, parse_size
 
 logger = logging.getLogger("zipspark")
 
@@ -237,7 +238,7 @@ def _select(
             ledger = stages.write("ledger", ledgers.ledger(samples, candidates, picks.table, plan, config.dedup))
             counted = metrics.counts(ledger)
             ratios = measured.result()
-        subset = subsets.subset(corpus.originals, picks.table, config, _phases(config, pool))
+        subset = subsets.subset(corpus.originals, picks.table, config, _phases(config, pool, scores))
 
     if picks.rows == pool.samples:
         notes.append(f"the budget ({plan.budget}) takes the whole pool: nothing was left out.")
@@ -286,10 +287,14 @@ def _write(selection: Selection, output: Output, format: Format) -> None:
         list(at_once.map(write, TABLES))
 
 
-def _phases(config: SelectConfig, pool: survey.Survey) -> tuple[str, ...]:
+def _phases(config: SelectConfig, pool: survey.Survey, scores: DataFrame) -> tuple[str, ...]:
     """Groups in the order they are trained on."""
     if config.phases is None:
         return ()
+    if config.phases == ("auto",):
+        order = matrix_of(scores, parse_size(MatrixConfig.model_fields["sample"].default)).order()
+        said([f"phases, by how well each group compresses the others (a heuristic): {', '.join(order)}"])
+        return tuple(order)
     subsets.check_phases(config.phases, list(pool.by_group("rows")))
     return config.phases
 

@@ -11,7 +11,6 @@ from zipspark.errors import UsageError
 from zipspark.options import SECTIONS, layered, read_config_file, shown
 from zipspark.units import Budget
 
-
 PRESETS = Choice.PRESETS
 
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from zipspark.core import selectors
 from zipspark.core.grams import FEATURES
+from zipspark.core.limit import Limit
 from zipspark.core.objectives import Coverage, Ratio
-from zipspark.core.selectors import Greedy, Lazy, Limit, MultiStage
+from zipspark.core.selectors import Greedy, Lazy, MultiStage
 
 LAST = FEATURES - 1
 WEIGHTS = {0: 1.5, 1: 0.25, 2: 7.0, 3: 0.0, 4: 3.125, 5: 2.0, 6: 0.5, LAST: 1.0}

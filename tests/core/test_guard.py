@@ -15,9 +15,11 @@ import pytest
 from zipspark import demo
 from zipspark.core.codecs import lengths
 from zipspark.core.guard import guarded
+from zipspark.core.lens import Lens
+from zipspark.core.limit import Limit
 from zipspark.core.objectives import Coverage, Ratio
-from zipspark.core.selectors import Lazy, Limit
-from zipspark.core.sketch import Lens, Sketch
+from zipspark.core.selectors import Lazy
+from zipspark.core.sketch import Sketch
 from zipspark.core.views import features, order, supported_text
 from zipspark.core.zlib_codec import ZlibCodec
 from zipspark.core.zstd_codec import ZstdCodec

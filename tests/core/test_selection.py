@@ -259,7 +259,7 @@ def test_a_sample_without_text_is_refused_with_its_position(samples, message):
 
 @pytest.mark.parametrize("ids", [["x", "x"], ["x"], ["x", "y", "z"], ["x", "y", "x"]], ids=",".join)
 def test_ids_must_name_each_sample_once(ids):
-    with pytest.raises(InputError, match="ids must (be unique|have one entry for each of 2 samples)"):
+    with pytest.raises(InputError, match=r"ids must (be unique|have one entry for each of 2 samples)"):
         select([b"a", b"b"], 1, ids=ids)
 
 

@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import PoolExhausted, chat_records, chat_texts, float32, paper, ratio, released
 
-from zipspark.core.objectives import Ratio
 from zipspark.core import select
-from zipspark.core.selectors import Lazy, Limit, MultiStage
+from zipspark.core.limit import Limit
+from zipspark.core.objectives import Ratio
+from zipspark.core.selectors import Lazy, MultiStage
 from zipspark.core.zlib_codec import ZlibCodec
 from zipspark.core.zstd_codec import ZstdCodec
 from zipspark.errors import UsageError
@@ -245,3 +246,14 @@ def test_gains_of_multistage_add_up_to_the_compressed_set(budget, seed):
     samples = chat_texts(60, seed)
     ranking = select(samples, budget, preset="paper", k1=30, k2=12, k3=5)
     assert ranking.gains.sum() == len(zlib.compress(b"".join(samples[row] for row in ranking), 9))
+
+
+def test_what_a_group_overshoots_is_not_taken_from_another():
+    """Of a small share in bytes every part would else hand up one large sample of one group and nothing of the rest."""
+    limit = Limit(np.array([1000.0, 50.0, 60.0]), 200, np.array([0, 1, 1]), [100, 100], [100, 100], overshoot=True)
+    limit.spend(0)
+    assert limit.fitting().tolist() == [False, True, True]
+    limit.spend(1)
+    limit.spend(2)
+    assert limit.reached
+    assert limit.rooms().tolist() == [0, 0]

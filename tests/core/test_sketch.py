@@ -13,9 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from zipspark.core import lens as lens_module
 from zipspark.core import sketch as module
 from zipspark.core.grams import EVERY, FEATURES, grams
-from zipspark.core.sketch import SAMPLE_BYTES, Lens, Sketch, salt_of
+from zipspark.core.lens import Lens
+from zipspark.core.sketch import SAMPLE_BYTES, Sketch, salt_of
 
 CELL_BITS = 16  # of the sketches here: few grams, small tables
 
@@ -73,8 +75,10 @@ def test_counts_do_not_depend_on_how_samples_are_blocked(monkeypatch):
     assert (whole.seen == 1).any()
     assert (whole.seen == 2).any()
     for rows, size in ((0, 50), (3, 100), (10, 1)):
-        monkeypatch.setattr(module, "_ROW_BITS", rows)
-        monkeypatch.setattr(module, "_BLOCK_BYTES", size)
+        for one in (module, lens_module):
+            monkeypatch.setattr(one, "ROW_BITS", rows)
+        for one in (module, lens_module):
+            monkeypatch.setattr(one, "BLOCK_BYTES", size)
         assert same(sketched(samples, supported_gram=8), whole)
 
 
@@ -112,7 +116,7 @@ def test_sketches_of_other_shapes_are_not_mixed(other):
 def test_a_stored_sketch_comes_back_whole_and_can_be_added_to():
     samples = [b"to be or not to be", b"that is the question", b"to be sure"]
     back = Sketch.from_bytes(sketched(samples).to_bytes())
-    assert back._shape == (2, 4, CELL_BITS)
+    assert back.shape == (2, 4, CELL_BITS)
     assert same(back, sketched(samples))
     back.count(*joined([b"or not"]))
     assert same(back, sketched([*samples, b"or not"]))
@@ -163,8 +167,10 @@ def test_looks_do_not_depend_on_how_samples_are_blocked(monkeypatch):
     data, offsets = joined(samples)
     whole = lens.look(data, offsets)
     features = whole.features()
-    monkeypatch.setattr(module, "_ROW_BITS", 3)
-    monkeypatch.setattr(module, "_BLOCK_BYTES", 100)
+    for one in (module, lens_module):
+        monkeypatch.setattr(one, "ROW_BITS", 3)
+    for one in (module, lens_module):
+        monkeypatch.setattr(one, "BLOCK_BYTES", 100)
     blocked = lens.look(data, offsets)
     for name in ("rows", "positions", "buckets", "supported", "held"):
         assert np.array_equal(getattr(blocked, name), getattr(whole, name))

@@ -13,8 +13,8 @@ from pools import rows, texts
 import zipspark
 from zipspark import core, running
 from zipspark.config import SelectConfig
-from zipspark.options import layered
 from zipspark.errors import InputError, UsageError
+from zipspark.options import layered
 from zipspark.spark import tree
 
 SCHEMA = "id string, source string, text string"

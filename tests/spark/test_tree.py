@@ -14,10 +14,11 @@ import pytest
 from zipspark import demo
 from zipspark.config import SelectConfig
 from zipspark.core.codecs import lengths
+from zipspark.core.lens import Lens
 from zipspark.core.minhash import min_hashes
 from zipspark.core.presets import make_codec
 from zipspark.core.seen import reach_of
-from zipspark.core.sketch import Lens, Sketch
+from zipspark.core.sketch import Sketch
 from zipspark.errors import InputError
 from zipspark.options import layered
 from zipspark.spark import survey, tree
@@ -149,16 +150,22 @@ def test_order_of_the_input_changes_nothing(run, three_levels):
     assert again.picks.checksum == three_levels.picks.checksum
 
 
-@pytest.mark.parametrize(("budget", "mix"), [(60, "equal"), ("9kB", "a=1,b=2,(none)=3")])
+@pytest.mark.parametrize(
+    ("budget", "mix"), [(60, "equal"), ("9kB", "a=1,b=2,(none)=3"), ("1500tok", "power=0.5")], ids=str
+)
 def test_quotas_are_exact_through_all_levels(run, budget, mix):
-    chosen = run(docs(600), budget=budget, mix=mix, group_column="group", **THREE_LEVELS)
-    unit = chosen.plan.budget.unit
+    """To the row, or to less than the smallest sample of the group that is left out."""
+    chosen = run(docs(600), budget=budget, mix=mix, group_column="group", token_column="count", **THREE_LEVELS)
+    size = {"rows": lambda text: 1, "bytes": len, "tokens": lambda text: len(text.split())}[chosen.plan.budget.unit]
     assert "nodes" in chosen.tree
-    mix = chosen.plan.mix(chosen.picks)
-    assert sum(asked for asked, _ in mix.values()) == chosen.plan.budget.amount
-    for group, (asked, achieved) in mix.items():
-        smallest = min(len(row["text"]) for row in chosen.left_out if (row["group"] or "(none)") == group)
-        assert 0 <= asked - achieved < (smallest if unit == "bytes" else 1)
+    achieved = chosen.plan.mix(chosen.picks)
+    assert sum(asked for asked, _ in achieved.values()) == chosen.plan.budget.amount
+    for group, (asked, got) in achieved.items():
+        smallest = min(size(row["text"]) for row in chosen.left_out if (row["group"] or "(none)") == group)
+        assert got == sum(
+            size(chosen.texts[row["position"]]) for row in chosen.table if (row["group"] or "(none)") == group
+        )
+        assert 0 <= asked - got < smallest
 
 
 def test_floors_and_caps_hold_and_the_rest_is_free(run):
@@ -251,9 +258,11 @@ def test_parts_run_again_where_each_has_left_out_something_else(run):
 
 
 def test_until_marginal_ratio_ends_before_the_budget(run):
-    chosen = run(docs(600), budget=500, until="marginal-ratio=2", parts=5)
-    assert 0 < chosen.picks.rows < 500
-    assert max(row["marginal_ratio"] for row in chosen.table) <= 2
+    for options in ({"parts": 5}, {"parts": 20, "node_cap": "20kB", "driver_cap": "55kB"}):
+        chosen = run(docs(600), budget=550, until="marginal-ratio=2.5", **options)
+        assert chosen.tree.endswith("driver" if options["parts"] == 5 else "interleaved")
+        assert 0 < chosen.picks.rows < 550
+        assert max(row["marginal_ratio"] for row in chosen.table) <= 2.5
 
 
 def test_a_presets_one_part_may_exceed_a_node(run):

@@ -17,11 +17,11 @@ import numpy as np
 
 from zipspark.config import CoreOptions, check_reference_budget, check_until
 from zipspark.core.codecs import lengths
+from zipspark.core.lens import Lens
 from zipspark.core.mixture import bounds
 from zipspark.core.presets import content_hash, trained_header
 from zipspark.core.seen import Eye, look_at, needs_lens, reach_of, salts_of, sketch_of
 from zipspark.core.selection import Offer, Quota, Ranking, rank
-from zipspark.core.sketch import Lens
 from zipspark.core.zstd_codec import HEADER_SAMPLES
 from zipspark.errors import InputError, UsageError
 from zipspark.limits import NO_GROUP

@@ -30,7 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zipspark.core.codecs import Sizes, lengths
-from zipspark.core.sketch import Look
+from zipspark.core.lens import Look
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]

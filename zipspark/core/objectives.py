@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from zipspark.core.codecs import Context, Indices, Sizes, lengths
 from zipspark.core.grams import FEATURES, blocks
-from zipspark.core.sketch import Weights
+from zipspark.core.lens import Weights
 
 Floats = npt.NDArray[np.float64]
 _FEATURES_AT_ONCE = 2**18  # a few MB with what is made of them

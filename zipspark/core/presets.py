@@ -18,9 +18,9 @@ from typing import Any
 
 from zipspark.config import Choice
 from zipspark.core.codecs import Codec, Sizes, lengths
+from zipspark.core.lens import Lens
 from zipspark.core.objectives import Coverage, Objective, Ratio
 from zipspark.core.selectors import Greedy, Lazy, MultiStage, Selector
-from zipspark.core.sketch import Lens
 from zipspark.core.zlib_codec import PLAIN, PYTHON_LIST, ZlibCodec
 from zipspark.core.zstd_codec import HEADER_SAMPLES, ZstdCodec
 from zipspark.errors import EngineError

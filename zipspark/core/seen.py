@@ -12,9 +12,10 @@ from zipspark.config import Choice
 from zipspark.core.codecs import Sizes, lengths
 from zipspark.core.grams import FEATURES, blocks
 from zipspark.core.guard import guarded
+from zipspark.core.lens import Lens
 from zipspark.core.presets import make_codec
 from zipspark.core.selection import Reach
-from zipspark.core.sketch import SAMPLE_BYTES, Lens, Salts, Sketch, salt_of
+from zipspark.core.sketch import SAMPLE_BYTES, Salts, Sketch, salt_of
 from zipspark.core.views import features, order, supported_text
 from zipspark.limits import NO_GROUP
 

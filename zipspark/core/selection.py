@@ -12,10 +12,11 @@ import numpy.typing as npt
 
 from zipspark.config import Choice
 from zipspark.core.codecs import Sizes
+from zipspark.core.lens import Lens
+from zipspark.core.limit import Limit
 from zipspark.core.objectives import Coverage, Floats, Objective
 from zipspark.core.presets import make_objective, make_selector
-from zipspark.core.selectors import Indices, Limit, Stop
-from zipspark.core.sketch import Lens
+from zipspark.core.selectors import Indices, Stop
 from zipspark.limits import Until
 
 

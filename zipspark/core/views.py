@@ -16,7 +16,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from zipspark.core.sketch import Look
+from zipspark.core.lens import Look
 
 Shares = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]

@@ -15,9 +15,9 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from zipspark.config import SelectConfig
+from zipspark.core.limit import Limit
 from zipspark.core.objectives import Floats
 from zipspark.core.selection import Quota
-from zipspark.core.selectors import Limit
 from zipspark.limits import NO_GROUP
 from zipspark.spark.identity import with_ids
 from zipspark.spark.nodes import CANDIDATES

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from zipspark.config import Choice
+from zipspark.core.lens import Lens
 from zipspark.core.seen import reach_of
 from zipspark.core.selection import Offer, Ranking, Reach, rank
-from zipspark.core.sketch import Lens
 from zipspark.errors import EngineError
 from zipspark.limits import NO_GROUP, Until
 from zipspark.spark.batches import batch, first_of_each, library_versions, require_versions, runs

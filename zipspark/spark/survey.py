@@ -12,10 +12,10 @@ from pyspark.sql import functions as F
 
 from zipspark.config import PoolOptions
 from zipspark.core.grams import FEATURES
+from zipspark.core.lens import Lens
 from zipspark.core.presets import content_hash
 from zipspark.core.seen import lowest_share, reach_of_buckets, salts_of, union_of
 from zipspark.core.selection import Reach
-from zipspark.core.sketch import Lens
 from zipspark.errors import InputError
 from zipspark.limits import NO_GROUP
 from zipspark.spark.batches import batch, spark_schema

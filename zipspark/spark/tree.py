@@ -173,8 +173,9 @@ def _root(below: DataFrame, samples: DataFrame, plan: Plan, config: SelectConfig
         ranker = replace(ranker, until=without_shares(config.until), overshoot=True, views=shares)
         below = stages.write("nodes", _level(below, last, ranker))
         nodes = _fetch(below)
-        if shares:
-            return _cut(_interleaved(nodes, last, plan.quota), below, config, aid)
+        if config.until:  # then what is short of the budget is not to be filled
+            picked = _interleaved(nodes, last, plan.quota)
+            return _cut(picked, below, config, aid) if shares else picked
 
         def merge(more: pa.Table) -> pa.Table:
             return _interleaved(nodes, last, plan.quota, more)
