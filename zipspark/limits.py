@@ -146,6 +146,11 @@ class Until:
     target_coverage: float | None = None  # share of the target's coverage, (0, 1]
     marginal_ratio: float | None = None  # stop before a sample whose |x| / C(x|S) is above this, > 0
 
+    @property
+    def by_share(self) -> bool:
+        """Whether it asks for a share of what the pool, or the target, covers."""
+        return self.coverage is not None or self.target_coverage is not None
+
     def __str__(self) -> str:
         values = zip(_MEASURES, (self.coverage, self.target_coverage, self.marginal_ratio), strict=True)
         return ",".join(f"{measure}={_plain(value)}" for measure, value in values if value is not None)

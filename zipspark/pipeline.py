@@ -222,20 +222,23 @@ def _select(
         aid = tree.Aid(
             header=trained_header(config, sample),
             lens=lens,
-            reach=survey.reach(samples, lens, target is not None) if lens and config.until else None,
+            reach=survey.reach(samples, lens, target is not None)
+            if lens and config.until and config.until.by_share
+            else None,
         )
-        notes += said(_announcements(config, pool, plan))
+        notes += said([*plan.notes(), *_announcements(config, pool, plan)])
 
     with progress.stage("parts", 4, of=of, samples=pool.samples):
         candidates = stages.write("candidates", tree.candidates(samples, plan, config, aid))
 
     with progress.stage("merge", 5, of=of):
         picks = tree.picks(candidates, samples, plan, config, aid, stages)
+        notes += said(picks.notes)
 
     with progress.stage("account", 6, of=of):
         with ThreadPoolExecutor(2) as both:  # the measure is one task: without company it leaves the other cores idle
             measured = both.submit(set_ratios, scores, picks.table, picks.bytes, pool.bytes, config.dedup)
-            ledger = stages.write("ledger", ledgers.ledger(samples, candidates, picks.table, plan, config.dedup))
+            ledger = stages.write("ledger", ledgers.ledger(samples, picks.candidates, picks.table, plan, config.dedup))
             counted = metrics.counts(ledger)
             ratios = measured.result()
         subset = subsets.subset(corpus.originals, picks.table, config, _phases(config, pool, scores))
@@ -261,6 +264,7 @@ def _select(
     facts = manifest(corpus, config, codec) | {
         "budget": {"unit": plan.budget.unit, "amount": plan.budget.amount},
         "parts": plan.parts,
+        "tree": str(picks.plan.tree),
         "rows": offered.rows,
         "selected": picks.rows,
         "checksum": picks.checksum,

@@ -119,7 +119,7 @@ def select(
         kept=kept[free],
     )
     quota = _quota(choice, budget, offer)
-    reach = reach_of(offer.views, lens, bool(wanted)) if lens and choice.objective == "coverage" else None
+    reach = reach_of(offer.views, lens, bool(wanted)) if lens and choice.until and choice.until.by_share else None
     ranking = rank(offer, quota, choice, lens=lens, header=header, until=choice.until, reach=reach)
     return replace(ranking, indices=np.asarray(free, dtype=np.int64)[ranking.indices], guarded=out)
 

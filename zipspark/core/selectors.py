@@ -128,19 +128,20 @@ class Greedy:
         self, picks: Picks, among: Indices, objective: Coverage, costs: Floats, limit: Limit, forced: bool, stop: Stop
     ) -> None:
         gains = objective.gains()
+        waiting = np.zeros(len(costs), dtype=bool)
+        waiting[among] = True
         while len(among) and (forced or not limit.reached):
             scores = gains[among] / costs[among]
             best, bar, watched = int(among[np.argmax(scores)]), -1.0, among
             if len(among) > _WATCHED:
                 order = np.argpartition(-scores, _WATCHED)
                 watched, bar = np.sort(among[order[:_WATCHED]]), float(scores[order[_WATCHED]])
-            left = np.ones(len(watched), dtype=bool)
-            gone: list[int] = []
-            now, at = scores, 0
+            watched_costs = costs[watched]
+            fresh, now, at = True, scores, 0
             # What equals the bar may have to wait for a lower index among the others: watch anew. The first of each
             # round is the best of all, so each has at least one.
-            while not gone or float(now[at]) > bar:
-                if gone:
+            while fresh or float(now[at]) > bar:
+                if not fresh:
                     best = int(watched[at])
                 if forced or limit.fits(best):
                     gain = float(gains[best])
@@ -149,11 +150,11 @@ class Greedy:
                     _pick(best, gain, picks, objective, limit)
                     if limit.reached and not forced:
                         return
-                gone.append(best)
-                left &= watched != best
-                now = np.where(left, gains[watched] / costs[watched], -1.0)
+                waiting[best] = False
+                now = np.where(waiting[watched], gains[watched] / watched_costs, -1.0)
                 at = int(now.argmax())
-            among = among[~np.isin(among, gone)]
+                fresh = False
+            among = among[waiting[among]]
 
 
 @dataclass(frozen=True)

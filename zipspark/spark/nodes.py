@@ -91,7 +91,7 @@ class Ranker:
         return ranked(rows if self.views else without_views(rows), ranking)
 
     def _own_reach(self, views: list[bytes]) -> Reach | None:
-        if self.until is None or not by_share(self.until):
+        if self.until is None or not self.until.by_share:
             return None
         assert self.aid.lens is not None
         return reach_of(views, self.aid.lens, self.until.target_coverage is not None)
@@ -164,11 +164,6 @@ def without_views(rows: pa.Table) -> pa.Table:
 def handed_up(picked: pa.Table) -> Iterator[pa.RecordBatch]:
     for chunk in picked.to_batches(max_chunksize=1000):
         yield batch(CANDIDATES, {name: chunk.column(name) for name in CANDIDATES.names})
-
-
-def by_share(until: Until | None) -> bool:
-    """Whether ``until`` asks for a share of what the pool covers."""
-    return until is not None and (until.coverage is not None or until.target_coverage is not None)
 
 
 def without_shares(until: Until | None) -> Until | None:

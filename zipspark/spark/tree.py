@@ -38,7 +38,7 @@ from zipspark.spark import survey
 from zipspark.spark.batches import spark_schema
 from zipspark.spark.filling import filled, limit_of, taken
 from zipspark.spark.identity import COPY_ORDER
-from zipspark.spark.nodes import CANDIDATES, Aid, Ranker, RankNodes, RankParts, by_share, tightened, without_shares
+from zipspark.spark.nodes import CANDIDATES, Aid, Ranker, RankNodes, RankParts, tightened, without_shares
 from zipspark.spark.plan import Plan, part_column
 from zipspark.spark.plan import plan as plan
 from zipspark.spark.samples import choosable
@@ -144,7 +144,7 @@ def _enough(
 def _falls_short(candidates: DataFrame, config: SelectConfig, aid: Aid) -> bool:
     """Whether all candidates together cover less than `until` asks for."""
     until = config.until
-    if until is None or not by_share(until):
+    if until is None or not until.by_share:
         return False
     assert aid.lens is not None
     assert aid.reach is not None
@@ -169,7 +169,7 @@ def _root(below: DataFrame, samples: DataFrame, plan: Plan, config: SelectConfig
     ranker = Ranker(plan.quotas(last), choice_of(config), aid, config.until, views=False)
 
     if plan.tree.root == "interleaved":
-        shares = by_share(config.until)
+        shares = config.until is not None and config.until.by_share
         ranker = replace(ranker, until=without_shares(config.until), overshoot=True, views=shares)
         below = stages.write("nodes", _level(below, last, ranker))
         nodes = _fetch(below)
