@@ -306,7 +306,7 @@ def choice_of(config: Choice) -> Choice:
 
 def choice_key(config: BaseModel) -> dict[str, Any]:
     """The options that decide the result, JSON-ready: neither engine nor display (the key of a resumable run)."""
-    not_choice = {*EngineOptions.model_fields, "driver_cap", "format"}
+    not_choice = {*EngineOptions.model_fields, "format"}
     return config.model_dump(mode="json", by_alias=True, exclude=not_choice)
 
 
