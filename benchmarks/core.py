@@ -31,7 +31,6 @@ from zipspark.units import format_bytes
 POOL_BYTES = 70_000_000  # of the first 54,000 samples of the pool that the byte budgets are for, without copies
 BYTE_BUDGETS = (2_500_000, 13_000_000)
 ARMS = (("ratio", "off"), ("ratio", "on"), ("coverage", "off"), ("coverage", "on"))  # objective, guard
-PART_BYTES = parts.PART_BYTES
 REFERENCE = {"preset": "reference", "k1": 1000, "k2": 200, "k3": 100}
 REFERENCE_ROWS, REFERENCE_BUDGET = 5000, 500
 
@@ -80,12 +79,13 @@ def selection_table(samples: Sequence[bytes], unit: float, repeat: int) -> Table
 
 def memory_table(samples: Sequence[bytes]) -> Table:
     """What selecting from one part takes beside its text, as multiples of the text; each in a process of its own."""
-    table = Table("objective", "text", "peak", "times the text", title="memory of one part, guard on")
+    table = Table("objective", "text", "peak", "times the text", title="memory of one part beside its text, guard on")
     ends = np.cumsum([len(sample) for sample in samples])
-    part = samples[: int(np.searchsorted(ends, PART_BYTES))]
+    part = samples[: int(np.searchsorted(ends, parts.PART_BYTES))]
     size = sum(map(len, part))
     for objective in ("ratio", "coverage"):
-        with ProcessPoolExecutor(1, mp_context=get_context("fork")) as alone:
+        # A fresh process: one that was forked would grow into what its parent has freed.
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as alone:
             peak = alone.submit(_peak, part, f"{size // 15}B", objective).result()
         table.add_row(objective, format_bytes(size), format_bytes(peak), f"{peak / size:.1f}")
     return table

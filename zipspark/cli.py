@@ -21,6 +21,7 @@ from rich.console import Console
 
 from zipspark.config import LeakageConfig, MatrixConfig, ScoreConfig, SelectConfig, check_select
 from zipspark.errors import EXIT_DONE, EXIT_INTERRUPTED, EngineError, InputError, UsageError, ZipsparkError
+from zipspark.limits import Until
 from zipspark.options import SECTIONS, is_switch, layered, options_of, read_config_file, shown
 
 
@@ -73,9 +74,10 @@ def _names(key: str, field: FieldInfo) -> str:
 def _flag(field: FieldInfo) -> dict[str, Any]:
     """How click shows one option. Values are taken as text: `zipspark.config` is what checks them."""
     flag: dict[str, Any] = {"section": shown(field)["section"], "help": field.description, "default": None}
+    kinds = [_plain(kind) for kind in (field.annotation, *typing.get_args(field.annotation))]
     if is_switch(field):
         return flag | {"is_flag": True}
-    if typing.get_origin(field.annotation) is dict:
+    if {dict, tuple} & {typing.get_origin(kind) for kind in kinds} or Until in kinds:
         return flag | {"multiple": True, "metavar": shown(field)["metavar"]}
     choices = [choice for choice in typing.get_args(field.annotation) if isinstance(choice, str)]
     number = {int, float} & {field.annotation, *typing.get_args(field.annotation)}
@@ -84,6 +86,11 @@ def _flag(field: FieldInfo) -> dict[str, Any]:
         default = {True: "on", False: "off"}[field.default] if isinstance(field.default, bool) else field.default
         flag["help"] += f"  [default: {default}]"
     return flag | {"type": str, "metavar": metavar}
+
+
+def _plain(kind: Any) -> Any:
+    """A type without what pydantic is told of it."""
+    return typing.get_args(kind)[0] if typing.get_origin(kind) is typing.Annotated else kind
 
 
 CONFIG_FLAG = click.option("--config", metavar="FILE", help="YAML file with any of these options; flags win over it.")

@@ -92,7 +92,14 @@ def _on_off(value: Any) -> Any:
 
 
 def _comma_separated(value: Any) -> Any:
-    return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+    """One text with commas, or several (a flag that is repeated, a list of a file)."""
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, (list, tuple)) or not all(isinstance(text, str) for text in texts):
+        return value
+    parts = tuple(part.strip() for text in texts for part in text.split(","))
+    if not all(parts):
+        raise ValueError(f"must hold names that are not empty, got {value!r}")
+    return parts
 
 
 def _explain(problem: Any) -> str:

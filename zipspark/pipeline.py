@@ -27,7 +27,7 @@ from zipspark.core.selectors import MULTISTAGE_RATE, rounds_cost
 from zipspark.core.tokens import TokenCounter
 from zipspark.core.zlib_codec import IS_CLASSIC_ZLIB
 from zipspark.core.zstd_codec import HEADER_SAMPLES
-from zipspark.errors import UsageError
+from zipspark.errors import InputError, UsageError
 from zipspark.options import layered
 from zipspark.report.summary import SetLine, Summary
 from zipspark.running import explained, manifest, said, start_session
@@ -38,7 +38,7 @@ from zipspark.spark.corpus import read_corpus
 from zipspark.spark.matrix import matrix_of
 from zipspark.spark.measure import random_of, set_ratios
 from zipspark.spark.progress import Progress
-from zipspark.spark.samples import seen
+from zipspark.spark.samples import choosable_scores, seen
 from zipspark.spark.scores import scored
 from zipspark.spark.sketches import sketch_of
 from zipspark.storage.inputs import Source, resolve
@@ -195,38 +195,26 @@ def _select(
         )
         keep = None
         if (table := beside["keep"]) is not None:
-            keep = references.kept_contents(spark, table, scores, config, stages)
+            keep = references.kept(spark, table, scores, config, stages)
         offered_rows = scores.where("content is not null")
-        lens = None
-        if needs_lens(config, anchor is not None, target is not None):
-            lens = Lens.of(
-                sketch_of(offered_rows, offered.bytes, config, config.covers_groups),
-                weight_exponent=config.weight_exponent,
-                weight_cap=config.weight_cap,
-                anchor=anchor.sketch(config) if anchor else None,
-                target=target.sketch(config) if target else None,
-                target_strength=config.target_strength,
-                salts=survey.salts(offered_rows) if config.covers_groups and anchor else (),
-            )
         sample = survey.sampled_texts(scores, offered.contents, HEADER_SAMPLES)
-        eye = (
-            Eye.opened(choice_of(config), lens, sample, config.covers_groups) if lens else Eye(choice_of(config), None)
-        )
-        samples = seen(scores, eye, config, anchor.contents if anchor else None, keep)
-        if lens is not None or keep is not None:
+        eye = _eye(offered_rows, offered, sample, anchor, target, config)
+        samples = seen(scores, eye, config, anchor.contents if anchor else None, keep.contents if keep else None)
+        if eye.lens is not None or keep is not None:
             samples = stages.write("samples", samples)
 
     with progress.stage("survey", 3, of=of):
         pool = survey.survey(samples, offered.rows, config, config.by_group or config.phases is not None)
-        plan = tree.plan(pool, config)
+        phases = _phases(config, pool, scores, samples)
+        kept = survey.survey(samples.where("kept"), offered.rows, config, config.by_group) if keep is not None else None
+        plan = tree.plan(pool, config, kept)
+        by_share = config.until is not None and config.until.by_share
         aid = tree.Aid(
             header=trained_header(config, sample),
-            lens=lens,
-            reach=survey.reach(samples, lens, target is not None)
-            if lens and config.until and config.until.by_share
-            else None,
+            lens=eye.lens if config.objective == "coverage" else None,
+            reach=survey.reach(samples, eye.lens, target is not None) if by_share and eye.lens else None,
         )
-        notes += said([*plan.notes(), *_announcements(config, pool, plan)])
+        notes += said([*plan.notes(), *_announcements(config, pool, plan, phases)])
 
     with progress.stage("parts", 4, of=of, samples=pool.samples):
         candidates = stages.write("candidates", tree.candidates(samples, plan, config, aid))
@@ -234,20 +222,22 @@ def _select(
     with progress.stage("merge", 5, of=of):
         picks = tree.picks(candidates, samples, plan, config, aid, stages)
         notes += said(picks.notes)
+        if not picks.rows:
+            raise InputError(f"nothing is chosen: until {config.until} is reached before the first sample")
 
     with progress.stage("account", 6, of=of):
         with ThreadPoolExecutor(2) as both:  # the measure is one task: without company it leaves the other cores idle
-            measured = both.submit(set_ratios, scores, picks.table, picks.bytes, pool.bytes, config.dedup)
+            measured = both.submit(set_ratios, scores, samples, picks.table, picks.bytes, pool.bytes, config.dedup)
             ledger = stages.write("ledger", ledgers.ledger(samples, picks.candidates, picks.table, plan, config.dedup))
             counted = metrics.counts(ledger)
             ratios = measured.result()
-        subset = subsets.subset(corpus.originals, picks.table, config, _phases(config, pool, scores))
+        subset = subsets.subset(corpus.originals, picks.table, config, phases)
 
     if picks.rows == pool.samples:
         notes.append(f"the budget ({plan.budget}) takes the whole pool: nothing was left out.")
     sets = {"pool": (pool.samples, pool.bytes), "subset": (picks.rows, picks.bytes)}
     summary = Summary(
-        budget=str(config.budget or f"until {config.until}"),
+        budget=", ".join(str(limit) for limit in (config.budget, config.until and f"until {config.until}") if limit),
         sets=tuple(
             SetLine(name, *sets.get(name, random_of(picks.bytes, ratio)), ratio["ratio"], int(ratio["bytes"]))
             for name, ratio in ratios.items()
@@ -261,7 +251,9 @@ def _select(
         checksum=picks.checksum,
         notes=tuple(notes),
     )
+    tables = zip(BESIDE, (anchor, keep, target), strict=True)
     facts = manifest(corpus, config, codec) | {
+        "beside": {name: table.fingerprint for name, table in tables if table is not None},
         "budget": {"unit": plan.budget.unit, "amount": plan.budget.amount},
         "parts": plan.parts,
         "tree": str(picks.plan.tree),
@@ -280,6 +272,29 @@ def _select(
     )
 
 
+def _eye(
+    rows: DataFrame,
+    offered: survey.Offered,
+    sample: list[bytes],
+    anchor: references.Texts | None,
+    target: references.Texts | None,
+    config: SelectConfig,
+) -> Eye:
+    """What is needed to look at samples: the sketch of the pool, of anchor and target, where anything asks for it."""
+    if not needs_lens(config, anchor is not None, target is not None):
+        return Eye(choice_of(config), None)
+    lens = Lens.of(
+        sketch_of(rows, offered.bytes, config, config.covers_groups),
+        weight_exponent=config.weight_exponent,
+        weight_cap=config.weight_cap,
+        anchor=anchor.sketch(config) if anchor else None,
+        target=target.sketch(config) if target else None,
+        target_strength=config.target_strength,
+        salts=survey.salts(rows) if config.covers_groups and anchor else (),
+    )
+    return Eye.opened(choice_of(config), lens, sample, config.covers_groups)
+
+
 def _write(selection: Selection, output: Output, format: Format) -> None:
     """All tables of a selection; with delta all are Delta tables, with jsonl the subset alone is JSON lines."""
 
@@ -291,23 +306,24 @@ def _write(selection: Selection, output: Output, format: Format) -> None:
         list(at_once.map(write, TABLES))
 
 
-def _phases(config: SelectConfig, pool: survey.Survey, scores: DataFrame) -> tuple[str, ...]:
+def _phases(config: SelectConfig, pool: survey.Survey, scores: DataFrame, samples: DataFrame) -> tuple[str, ...]:
     """Groups in the order they are trained on."""
     if config.phases is None:
         return ()
     if config.phases == ("auto",):
-        order = matrix_of(scores, parse_size(MatrixConfig.model_fields["sample"].default)).order()
-        said([f"phases, by how well each group compresses the others (a heuristic): {', '.join(order)}"])
-        return tuple(order)
+        offered = choosable_scores(scores, samples)
+        return tuple(matrix_of(offered, parse_size(MatrixConfig.model_fields["sample"].default)).order())
     subsets.check_phases(config.phases, list(pool.by_group("rows")))
     return config.phases
 
 
-def _announcements(config: SelectConfig, pool: survey.Survey, plan: tree.Plan) -> Iterator[str]:
+def _announcements(config: SelectConfig, pool: survey.Survey, plan: tree.Plan, phases: Sequence[str]) -> Iterator[str]:
     """What a user should hear before the choice begins."""
     logger.info("samples %s, text %s, parts %s", f"{pool.samples:,}", format_bytes(pool.bytes), f"{plan.parts:,}")
     if config.codec == "zlib" and not IS_CLASSIC_ZLIB:
         yield "this Python is built with zlib-ng, whose sizes are not the classic zlib's: not the paper's picks."
+    if config.phases == ("auto",):
+        yield f"phases, by how well each group compresses the others (a heuristic): {', '.join(phases)}"
     if config.selector == "multistage":
         mean = pool.bytes / max(pool.samples, 1)
         share = min(1.0, plan.budget.amount / max(pool.total(plan.budget.unit), 1))

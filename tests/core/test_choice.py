@@ -97,6 +97,14 @@ def test_until_coverage_stops_as_soon_as_the_share_is_covered(docs):
     assert share[len(stopped) - 2] < 0.8 <= share[len(stopped) - 1]
 
 
+def test_until_marginal_ratio_refuses_a_sample_that_comes_early_for_its_length(docs):
+    texts, _ = docs
+    long = "the same words again and again. " * 400
+    ranking = select([*texts, long], 30, cost="row", until="marginal-ratio=6", guard=False)
+    assert len(ranking) == 30
+    assert len(texts) not in set(ranking)
+
+
 def test_a_budget_beside_until_ends_it_first(docs):
     texts, _ = docs
     assert len(select(texts, 5, until="coverage=80%", objective="coverage")) == 5
@@ -113,6 +121,12 @@ def test_a_budget_beside_until_ends_it_first(docs):
         ({"budget": "5tok"}, "budget in tokens needs tokens"),
         ({"budget": 1, "cost": "token"}, "cost in tokens needs tokens"),
         ({"budget": 1, "worth": [1, -1]}, "worth must be numbers of 0 or more"),
+        ({"budget": 1, "worth": [1, float("inf")]}, "worth must be numbers of 0 or more"),
+        ({"budget": "9tok", "tokens": [1, -1]}, "tokens must be 0 or more, got -1"),
+        ({"until": "marginal-ratio=3", "groups": ["a", "b"], "mix": "equal"}, "mix, floor and cap share a budget"),
+        ({"budget": 1, "preset": "reference", "until": "marginal-ratio=3"}, "until must not stand beside preset ref"),
+        ({"budget": 1, "preset": "paper", "target": ["x"]}, "target must not stand beside selector multistage"),
+        ({"budget": 1, "selector": "multistage", "cost": "row"}, "cost must be byte with selector multistage"),
         ({"budget": 1, "worth": [1]}, "worth must have one entry for each of 2 samples, got 1"),
         ({"budget": 1, "keep": [2]}, "keep must hold positions of the 2 samples, got 2"),
         ({"budget": 1, "gram": 9}, "gram must be less than or equal to 8"),
@@ -134,6 +148,21 @@ def test_what_is_to_be_kept_comes_first_and_spends_of_the_budget(docs, objective
     ranking = list(select(texts, 20, keep=keep, objective=objective))
     assert set(ranking[:5]) == set(keep)
     assert len(ranking) == 20
+
+
+def test_keep_and_quotas_meet_the_budget_together_or_not_at_all(docs):
+    texts, _ = docs
+    groups = [f"g{at % 3}" for at in range(len(texts))]
+    ours = [at for at in range(len(texts)) if groups[at] == "g0"][:12]
+    for options in ({"mix": "equal"}, {"floor": ["g1=8"]}, {"cap": ["g0=10"]}):
+        ranking = select(texts, 30, groups=groups, keep=ours, guard=False, **options)
+        assert len(ranking) == 30
+        assert set(list(ranking)[:12]) == set(ours)
+    assert amounts(select(texts, 30, groups=groups, keep=ours, mix="equal"), groups) == {"g0": 12, "g1": 9, "g2": 9}
+    with pytest.raises(InputError, match=r"keep must fit the budget .10 rows., got 12 rows"):
+        select(texts, 10, keep=ours)
+    with pytest.raises(InputError, match=r"keep must fit the budget .20 rows., got 12 rows, 21 with the floors"):
+        select(texts, 20, groups=groups, keep=ours, floor=["g1=9"])
 
 
 def test_kept_noise_is_kept(docs):
@@ -200,7 +229,7 @@ def test_cost_decides_how_long_picks_are(docs):
     tokens = [len(text.split()) for text in texts]
     by_token = select(texts, "2ktok", cost="token", tokens=tokens)
     spent = sum(tokens[at] for at in by_token)
-    assert 2000 - min(tokens) < spent <= 2000
+    assert 0 <= 2000 - spent < min(tokens[at] for at in range(len(texts)) if at not in set(by_token))
 
 
 # --- every prefix is a subset ---------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zipspark.core.minhash import min_hashes
-from zipspark.core.parts import PART_BYTES, pack, part_count, quota
+from zipspark.core.parts import pack
 
 buckets = st.dictionaries(st.integers(0, 4095), st.integers(1, 10**7), min_size=1, max_size=60)
 
@@ -33,16 +33,6 @@ def test_a_template_that_is_most_of_the_pool_is_spread_over_parts():
 @given(buckets, st.integers(1, 12))
 def test_packing_does_not_depend_on_the_order_of_the_buckets(sizes, parts):
     assert pack(dict(sorted(sizes.items(), reverse=True)), parts) == pack(dict(sorted(sizes.items())), parts)
-
-
-def test_parts_come_from_bytes():
-    assert [part_count(size) for size in (0, 1, PART_BYTES, PART_BYTES + 1, 10 * PART_BYTES)] == [1, 1, 1, 2, 10]
-
-
-def test_quotas_of_all_parts_cover_the_budget():
-    shares = [0.5, 0.3, 0.2]
-    assert sum(quota(101, share, 1.0) for share in shares) >= 101
-    assert sum(quota(101, share, 2.0) for share in shares) >= 202
 
 
 def slow_min_hash(sample: bytes) -> int:

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -275,3 +276,16 @@ def test_ids_must_name_each_sample_once(ids):
 def test_an_option_that_cannot_be_used_is_refused(options, message):
     with pytest.raises(UsageError, match=re.escape(message)):
         select([b"a"], 1, **options)
+
+
+def test_one_long_sample_of_a_capped_group_does_not_end_what_a_part_hands_up():
+    samples = [b"x y z " * 200, *chat_texts(30)[1:]]
+    offer = Offer(views=samples, sizes=lengths(samples), groups=["a"] + ["b"] * (len(samples) - 1))
+    kept = np.zeros(len(samples), dtype=bool)
+    kept[0] = True
+    choice = layered(Choice, {"guard": False})
+    alone = rank(offer, Quota("bytes", 400, caps={"a": 50}), choice, overshoot=True)
+    assert alone.sizes.sum() >= 350
+    forced = rank(replace(offer, kept=kept), Quota("bytes", 400, caps={"a": 50}), choice, overshoot=True)
+    assert next(iter(forced)) == 0
+    assert forced.sizes[1:].sum() >= 350

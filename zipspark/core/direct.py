@@ -9,16 +9,17 @@ The same steps, in the same order, are what the Spark job does; there each is sp
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from zipspark.config import CoreOptions, check_reference_budget, check_until
+from zipspark.config import CoreOptions, check_multistage, check_reference_budget, check_until
 from zipspark.core.codecs import lengths
 from zipspark.core.lens import Lens
-from zipspark.core.mixture import bounds
+from zipspark.core.mixture import bounds, check_kept
 from zipspark.core.presets import content_hash, trained_header
 from zipspark.core.seen import Eye, look_at, needs_lens, reach_of, salts_of, sketch_of
 from zipspark.core.selection import Offer, Quota, Ranking, rank
@@ -71,6 +72,8 @@ def select(
     [2, 1]
     """
     choice = layered(CoreOptions, options)
+    keep = list(keep)
+    check_multistage(choice, keep=bool(keep), target=bool(target), worth=worth is not None)
     pool = _texts(samples, "samples")
     _check_columns(len(pool), ids=ids, groups=groups, tokens=tokens, worth=worth)
     if choice.cost == "token" and tokens is None:
@@ -129,6 +132,8 @@ def _quota(choice: CoreOptions, budget: Budget | str | int | None, offer: Offer)
     if budget is None:
         if choice.until is None:
             raise UsageError("budget must be given, or until")
+        if choice.by_group:
+            raise UsageError("mix, floor and cap share a budget: give one beside until")
         budget = Budget("rows", len(offer.sizes))
     limit = parse_budget(budget).resolve(len(offer.sizes))
     if limit.unit == "tokens" and offer.tokens is None:
@@ -136,14 +141,18 @@ def _quota(choice: CoreOptions, budget: Budget | str | int | None, offer: Offer)
     if choice.preset == "reference":
         check_reference_budget(limit)
     assert limit.unit != "share"
+    units = offer.taken(limit.unit)
+    forced = np.zeros(len(units), dtype=bool) if offer.kept is None else offer.kept
     if not choice.by_group:
+        check_kept({"": float(units[forced].sum())} if forced.any() else {}, limit, float(units[forced].sum()))
         return Quota(limit.unit, limit.amount)
     if offer.groups is None:
         raise UsageError("mix, floor and cap need groups, one name per sample")
-    held: dict[str, float] = {}
-    for group, amount in zip(offer.groups, offer.taken(limit.unit), strict=True):
-        held[group] = held.get(group, 0.0) + amount
-    return Quota(limit.unit, limit.amount, *bounds(choice.mix, choice.floor, choice.cap, limit, held))
+    held, kept = Counter[str](), Counter[str]()
+    for group, amount, must in zip(offer.groups, units.tolist(), forced.tolist(), strict=True):
+        held[group] += amount
+        kept[group] += amount * must
+    return Quota(limit.unit, limit.amount, *bounds(choice.mix, choice.floor, choice.cap, limit, held, +kept))
 
 
 def _check_columns(count: int, **columns: Sequence[Any] | None) -> None:
@@ -154,8 +163,11 @@ def _check_columns(count: int, **columns: Sequence[Any] | None) -> None:
     if ids is not None and len(set(ids)) != count:
         raise InputError(f"ids must be unique, got {count:,} with {len(set(ids)):,} names")
     worth = columns["worth"]
-    if worth is not None and not (np.asarray(worth, dtype=float) >= 0).all():
+    if worth is not None and not (np.isfinite(worth) & (np.asarray(worth) >= 0)).all():
         raise InputError("worth must be numbers of 0 or more")
+    tokens = columns["tokens"]
+    if tokens is not None and len(tokens) and min(tokens) < 0:
+        raise InputError(f"tokens must be 0 or more, got {min(tokens)}")
 
 
 def _positions(keep: Iterable[int], count: int) -> list[int]:

@@ -7,9 +7,10 @@ that is full stands still while the others rise, which is how they share what it
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
-from math import floor
+from types import MappingProxyType
 
 from zipspark.errors import InputError
 from zipspark.limits import Mix, check_limits, resolve_limits
@@ -22,6 +23,7 @@ def bounds(
     caps: Mapping[str, Budget],
     budget: Budget,
     sizes: Mapping[str, float],
+    kept: Mapping[str, float] = MappingProxyType({}),
 ) -> tuple[Mapping[str, float], Mapping[str, float]]:
     """(least, most) of each group that is bound; arguments and errors are those of `quotas`.
 
@@ -32,10 +34,15 @@ def bounds(
     """
     whole = {g: int(size) for g, size in sizes.items()}
     if mix is not None:
-        quota = quotas(mix, floors, caps, budget, whole)
+        quota = quotas(mix, floors, caps, budget, whole, kept)
         return quota, quota
     budget = budget.resolve(sum(whole.values()))
     least, most = _limits((), floors, caps, budget, whole)
+    for g, amount in kept.items():
+        least[g] = max(least.get(g, 0), math.ceil(amount))
+        if g in most:
+            most[g] = max(most[g], least[g])
+    check_kept(kept, budget, sum(least.values()))
     _check_room(sum(min(size, most.get(g, size)) for g, size in whole.items()), budget, whole)
     return least, most
 
@@ -46,6 +53,7 @@ def quotas(
     caps: Mapping[str, Budget],
     budget: Budget,
     sizes: Mapping[str, int],
+    kept: Mapping[str, float] = MappingProxyType({}),
 ) -> dict[str, int]:
     """Quota of every group in the budget's unit; they sum to the budget and do not depend on the order of ``sizes``.
 
@@ -54,6 +62,7 @@ def quotas(
         floors, caps: least and most of a group, in the budget's unit or as a share of the budget.
         budget: a share is of the rows that ``sizes`` sum to. A budget above the pool takes all that caps allow.
         sizes: what can be chosen of each group, in the budget's unit (rows for a share).
+        kept: what must be chosen of each group, whatever its share would be.
 
     Raises:
         UsageError: floors and caps fit no pool (`zipspark.limits.check_limits`).
@@ -76,12 +85,23 @@ def quotas(
         weights = {g: Fraction(repr(float(given.get(g, 0)))) for g in groups}
         highest = {g: most.get(g, asked) if weights[g] else lowest[g] for g in groups}
         _check_room(sum(highest.values()), budget)
+    for g, amount in kept.items():
+        lowest[g] = max(lowest[g], math.ceil(amount))
+        highest[g] = max(highest[g], lowest[g])
+    check_kept(kept, budget, sum(lowest.values()))
     quota = _whole(_filled(min(asked, sum(highest.values())), weights, lowest, highest))
     hint = f"; the budget is {asked:,}"
     if given and not floors and not caps:
         hint += f", the largest for these weights {_most(weights, sizes):,}"
     _check_held("mix", quota, sizes, budget.unit, hint)
     return quota
+
+
+def check_kept(kept: Mapping[str, float], budget: Budget, reserved: float) -> None:
+    """Raises `InputError` where what must be chosen, with what floors reserve beside it, exceeds the budget."""
+    if kept and reserved > budget.amount:
+        beside = f", {reserved:,.0f} with the floors" if reserved > sum(kept.values()) else ""
+        raise InputError(f"keep must fit the budget ({budget}), got {sum(kept.values()):,.0f} {budget.unit}{beside}")
 
 
 def _limits(
@@ -122,7 +142,7 @@ def _filled(
 
 def _whole(shares: Mapping[str, Fraction]) -> dict[str, int]:
     """Whole numbers with the same (whole) sum: the largest remainders are rounded up, ties by name."""
-    down = {g: floor(share) for g, share in shares.items()}
+    down = {g: math.floor(share) for g, share in shares.items()}
     left = int(sum(shares.values())) - sum(down.values())
     up = set(sorted(shares, key=lambda g: (down[g] - shares[g], g))[:left])
     return {g: down[g] + (g in up) for g in shares}
@@ -134,7 +154,7 @@ def _power(size: int, power: float) -> Fraction:
 
 def _most(weights: Mapping[str, Fraction], sizes: Mapping[str, int]) -> int:
     """The largest budget of which no group's weight asks for more than it holds."""
-    return floor(min(sizes[g] * sum(weights.values()) / w for g, w in weights.items() if w))
+    return math.floor(min(sizes[g] * sum(weights.values()) / w for g, w in weights.items() if w))
 
 
 def _check_known(named: Iterable[str], sizes: Mapping[str, int], field: str) -> None:

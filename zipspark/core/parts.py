@@ -13,15 +13,6 @@ from collections.abc import Mapping
 PART_BYTES = 24 * 10**6  # text one task holds; a Python worker needs about four times that
 
 
-def part_count(pool_bytes: int, part_bytes: int = PART_BYTES) -> int:
-    """Parts for a pool, from its bytes alone: never from cores, so that a ranking does not depend on the machine.
-
-    >>> part_count(10), part_count(70_000_000), part_count(10**12)
-    (1, 3, 41667)
-    """
-    return max(1, math.ceil(pool_bytes / part_bytes))
-
-
 def pack(bucket_bytes: Mapping[int, int], parts: int) -> dict[int, list[int]]:
     """``{bucket: [part of its first slice, ...]}``; slice s of a bucket holds the contents with hash % slices == s.
 
@@ -44,8 +35,3 @@ def pack(bucket_bytes: Mapping[int, int], parts: int) -> dict[int, list[int]]:
         heapq.heapreplace(filled, (load + size, part))
         placed.setdefault(bucket, []).append(part)
     return placed
-
-
-def quota(amount: float, share: float, oversample: float) -> float:
-    """What a part with ``share`` (0 to 1) of the pool hands up of a budget of ``amount`` rows or bytes."""
-    return math.ceil(amount * share * oversample)

@@ -26,13 +26,16 @@ from zipspark.core.zstd_codec import HEADER_SAMPLES, ZstdCodec
 from zipspark.errors import EngineError
 from zipspark.units import format_bytes
 
+# Of 2.5 MB from 70 MB the ratio is 2.876 at level 1 and 2.866 at level 3 (zstd-19, wide window), in 0.75 of the time.
+ZSTD_LEVEL = 1
+
 
 def make_codec(choice: Choice, header: bytes = b"") -> Codec:
     """The codec that ``choice`` names; ``header`` are zstd's entropy tables (`trained_header`)."""
     if choice.codec == "zlib":
         framing = PYTHON_LIST if choice.preset == "reference" else PLAIN
         return ZlibCodec(choice.level or 9, framing)
-    return ZstdCodec(choice.level or 3, choice.window, header)
+    return ZstdCodec(choice.level or ZSTD_LEVEL, choice.window, header)
 
 
 def make_objective(choice: Choice, views: Sequence[bytes], sizes: Sizes, header: bytes, lens: Lens | None) -> Objective:
@@ -79,4 +82,4 @@ def trained_header(choice: Choice, samples: Sequence[bytes]) -> bytes:
     """zstd's entropy tables, trained on ``samples`` (the `HEADER_SAMPLES` with the lowest content hash of a pool)."""
     if choice.codec != "zstd" or choice.objective != "ratio":
         return b""
-    return ZstdCodec(choice.level or 3).trained(samples[:HEADER_SAMPLES]).header
+    return ZstdCodec(choice.level or ZSTD_LEVEL).trained(samples[:HEADER_SAMPLES]).header

@@ -16,7 +16,7 @@ from zipspark.core.lens import Lens
 from zipspark.core.limit import Limit
 from zipspark.core.objectives import Coverage, Floats, Objective
 from zipspark.core.presets import make_objective, make_selector
-from zipspark.core.selectors import Indices, Stop
+from zipspark.core.selectors import Indices, Judge, Verdict
 from zipspark.limits import Until
 
 
@@ -125,13 +125,14 @@ def rank(
     limit = _limit(offer, order, quota, overshoot or choice.preset == "reference")
     objective = make_objective(choice, [offer.views[index] for index in order], sizes, header, lens)
     kept = np.flatnonzero(offer.kept[order]) if offer.kept is not None else np.empty(0, np.int64)
-    picks = make_selector(choice)(
-        objective, costs, limit, kept, _stop(until or Until(), reach or Reach(), objective, sizes)
-    )
+    alike = offer.worth is None or bool((offer.worth == 1).all())
+    by_ratio = choice.cost == "byte" and alike and choice.selector == "lazy"
+    judge = _judge(until or Until(), reach or Reach(), objective, sizes, by_ratio)
+    picks = make_selector(choice)(objective, costs, limit, kept, judge)
     picked = np.asarray(picks.indices, dtype=np.int64)
     count = len(picked)
-    if limit.overshoot and not quota.floors:  # a whole round may have been finished (as the released program does)
-        count = max(int(np.searchsorted(np.cumsum(limit.units[picked]), quota.amount)) + 1, len(kept))
+    if choice.preset == "reference":  # it finishes the round in which the budget is met
+        count = int(np.searchsorted(np.cumsum(limit.units[picked]), quota.amount)) + 1
     return Ranking(
         indices=order[picked[:count]],
         gains=np.asarray(picks.gains[:count], dtype=np.float64),
@@ -157,17 +158,21 @@ def _limit(offer: Offer, order: Indices, quota: Quota, overshoot: bool) -> Limit
     return Limit(units, quota.amount, groups, floors, caps, overshoot)
 
 
-def _stop(until: Until, reach: Reach, objective: Objective, sizes: Sizes) -> Stop:
-    """Whether ``until`` is reached, the best that is left being ``index`` with ``gain``."""
+def _judge(until: Until, reach: Reach, objective: Objective, sizes: Sizes, by_ratio: bool) -> Judge:
+    """What is done with the best sample that is left, ``index`` with ``gain``, so that ``until`` holds.
 
-    def stop(index: int, gain: float) -> bool:
+    ``by_ratio``: samples come in the order of their marginal ratio, so behind one that is too redundant all are.
+    """
+
+    def judge(index: int, gain: float) -> Verdict:
         if until.marginal_ratio is not None and sizes[index] > until.marginal_ratio * max(gain, 1.0):
-            return True
+            return "end" if by_ratio else "skip"
         if isinstance(objective, Coverage):
             if until.coverage is not None and objective.covered >= until.coverage * reach.coverage:
-                return True
+                return "end"
             if until.target_coverage is not None:
-                return objective.target_covered >= until.target_coverage * reach.target_coverage
-        return False
+                reached = objective.target_covered >= until.target_coverage * reach.target_coverage
+                return "end" if reached else "take"
+        return "take"
 
-    return stop
+    return judge

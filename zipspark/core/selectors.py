@@ -7,10 +7,10 @@ Both break ties by the lower index, so whoever calls decides by the order of the
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import repeat
-from typing import Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,8 @@ from zipspark.core.objectives import Coverage, Floats, Objective
 from zipspark.errors import UsageError
 
 Indices = npt.NDArray[np.int64]
-Stop = Callable[[int, float], bool]  # (the best sample that is left, its gain) -> whether to end without it
+Verdict = Literal["take", "skip", "end"]
+Judge = Callable[[int, float], Verdict]  # (the best sample that is left, its gain) -> what is done with it
 _NONE: Indices = np.empty(0, dtype=np.int64)
 
 
@@ -36,8 +37,8 @@ class Picks:
         self.gains.append(gain)
 
 
-def _never(index: int, gain: float) -> bool:
-    return False
+def _always(index: int, gain: float) -> Verdict:
+    return "take"
 
 
 Kind = TypeVar("Kind", bound=Objective, contravariant=True)
@@ -47,11 +48,11 @@ class Selector(Protocol[Kind]):
     """Fills a limit from the pool of an objective.
 
     ``costs`` (n,) is what gain is divided by. Samples of ``kept``, ascending, come first, whatever the limit and
-    ``stop`` say; they spend of the limit like any other.
+    ``judge`` say; they spend of the limit like any other.
     """
 
     def __call__(
-        self, objective: Kind, costs: Floats, limit: Limit, kept: Indices = _NONE, stop: Stop = _never
+        self, objective: Kind, costs: Floats, limit: Limit, kept: Indices = _NONE, judge: Judge = _always
     ) -> Picks: ...
 
 
@@ -64,14 +65,14 @@ class Lazy:
     """
 
     def __call__(
-        self, objective: Objective, costs: Floats, limit: Limit, kept: Indices = _NONE, stop: Stop = _never
+        self, objective: Objective, costs: Floats, limit: Limit, kept: Indices = _NONE, judge: Judge = _always
     ) -> Picks:
         picks = Picks()
         gains = objective.gains_alone()
         others = np.ones(len(costs), dtype=bool)
         others[kept] = False
-        self._fill(picks, kept, gains, objective, costs, limit, forced=True, stop=_never)
-        self._fill(picks, np.flatnonzero(others), gains, objective, costs, limit, forced=False, stop=stop)
+        self._fill(picks, kept, gains, objective, costs, limit, forced=True, judge=_always)
+        self._fill(picks, np.flatnonzero(others), gains, objective, costs, limit, forced=False, judge=judge)
         return picks
 
     def _fill(
@@ -83,7 +84,7 @@ class Lazy:
         costs: Floats,
         limit: Limit,
         forced: bool,  # all of ``among`` are picked
-        stop: Stop,
+        judge: Judge,
     ) -> None:
         cost = costs.tolist()  # a list answers one index faster than an array
         # (minus an upper bound of gain per cost, index, picks made when that was exact or -1, the bound of gain)
@@ -95,10 +96,12 @@ class Lazy:
             if not (forced or limit.fits(index)):
                 heapq.heappop(heap)
             elif measured_at == len(picks.indices):
-                if stop(index, gain):
+                verdict = judge(index, gain)
+                if verdict == "end":
                     break
                 heapq.heappop(heap)
-                _pick(index, gain, picks, objective, limit)
+                if verdict == "take":
+                    _pick(index, gain, picks, objective, limit)
             else:
                 # Whoever follows has this bound: once x is known to be worth less, its exact gain does not matter now.
                 rival = -min(heap[1:3], default=(0.0,))[0]
@@ -110,51 +113,60 @@ class Lazy:
 class Greedy:
     """Greedy over an objective that keeps all gains up to date (`Coverage`): the picks of `Lazy`, without asking.
 
-    Gains only fall. So a few hundred of the best are watched, until none of them is above what the best of the others
-    was worth when these were set aside.
+    A few hundred of the best are watched at a time (`_best_first`).
     """
 
     def __call__(
-        self, objective: Coverage, costs: Floats, limit: Limit, kept: Indices = _NONE, stop: Stop = _never
+        self, objective: Coverage, costs: Floats, limit: Limit, kept: Indices = _NONE, judge: Judge = _always
     ) -> Picks:
         picks = Picks()
         others = np.ones(len(costs), dtype=bool)
         others[kept] = False
-        self._fill(picks, kept, objective, costs, limit, forced=True, stop=_never)
-        self._fill(picks, np.flatnonzero(others), objective, costs, limit, forced=False, stop=stop)
+        self._fill(picks, kept, objective, costs, limit, forced=True, judge=_always)
+        self._fill(picks, np.flatnonzero(others), objective, costs, limit, forced=False, judge=judge)
         return picks
 
     def _fill(
-        self, picks: Picks, among: Indices, objective: Coverage, costs: Floats, limit: Limit, forced: bool, stop: Stop
+        self, picks: Picks, among: Indices, objective: Coverage, costs: Floats, limit: Limit, forced: bool, judge: Judge
     ) -> None:
-        gains = objective.gains()
-        waiting = np.zeros(len(costs), dtype=bool)
-        waiting[among] = True
-        while len(among) and (forced or not limit.reached):
-            scores = gains[among] / costs[among]
-            best, bar, watched = int(among[np.argmax(scores)]), -1.0, among
-            if len(among) > _WATCHED:
-                order = np.argpartition(-scores, _WATCHED)
-                watched, bar = np.sort(among[order[:_WATCHED]]), float(scores[order[_WATCHED]])
-            watched_costs = costs[watched]
-            fresh, now, at = True, scores, 0
-            # What equals the bar may have to wait for a lower index among the others: watch anew. The first of each
-            # round is the best of all, so each has at least one.
-            while fresh or float(now[at]) > bar:
-                if not fresh:
-                    best = int(watched[at])
-                if forced or limit.fits(best):
-                    gain = float(gains[best])
-                    if stop(best, gain):
-                        return
-                    _pick(best, gain, picks, objective, limit)
-                    if limit.reached and not forced:
-                        return
-                waiting[best] = False
-                now = np.where(waiting[watched], gains[watched] / watched_costs, -1.0)
-                at = int(now.argmax())
-                fresh = False
-            among = among[waiting[among]]
+        for index in _best_first(objective.gains(), costs, among):
+            if limit.reached and not forced:
+                break
+            if not (forced or limit.fits(index)):
+                continue
+            gain = float(objective.gains()[index])
+            verdict = judge(index, gain)
+            if verdict == "end":
+                break
+            if verdict == "take":
+                _pick(index, gain, picks, objective, limit)
+
+
+def _best_first(gains: Floats, costs: Floats, among: Indices) -> Iterator[int]:
+    """Each of ``among``, the best of those not yet given first, by ``gains`` as they are when it is asked for.
+
+    They may only fall meanwhile. So what is above the bar that all others are below need not be compared with these.
+    """
+    waiting = np.zeros(len(costs), dtype=bool)
+    waiting[among] = True
+    while len(among):
+        scores = gains[among] / costs[among]
+        if not scores.max() > 0:
+            yield from among.tolist()
+            return
+        watched, bar = among, 0.0
+        if len(among) > _WATCHED:
+            bar = float(np.partition(scores, len(among) - _WATCHED)[len(among) - _WATCHED])
+            watched = among[scores >= bar]
+        watched_costs = costs[watched]
+        while True:
+            now = np.where(waiting[watched], gains[watched] / watched_costs, -1.0)
+            at = int(now.argmax())
+            if now[at] < bar or now[at] <= 0:
+                break
+            waiting[watched[at]] = False
+            yield int(watched[at])
+        among = among[waiting[among]]
 
 
 @dataclass(frozen=True)
@@ -176,7 +188,7 @@ class MultiStage:
     single_precision: bool = False
 
     def __call__(
-        self, objective: Objective, costs: Floats, limit: Limit, kept: Indices = _NONE, stop: Stop = _never
+        self, objective: Objective, costs: Floats, limit: Limit, kept: Indices = _NONE, judge: Judge = _always
     ) -> Picks:
         picks = Picks()
         # (n,) ratio of the set with x added, as last measured: at first, of x alone
@@ -202,17 +214,19 @@ class MultiStage:
             alive[shortlist if self.drop_rejects else group] = False
             for index in group:
                 gain, _ = objective.gain(index)
-                if stop(index, gain):
+                verdict = judge(index, gain)
+                if verdict == "end":
                     return picks
-                _pick(index, gain, picks, objective, limit)
+                alive[index] = False
+                if verdict == "take":
+                    _pick(index, gain, picks, objective, limit)
         return picks
 
     def _group(self, group: Objective, shortlist: Indices, limit: Limit) -> list[int]:
         """Greedily up to k3 of ``shortlist`` (ascending) that together have the lowest ratio and fit the limit."""
         picked: list[int] = []
         while len(picked) < self.k3:
-            # Who may overshoot finishes the round, whatever is left.
-            if not limit.overshoot:
+            if not self.drop_rejects:  # the released program finishes the round, whatever is left
                 shortlist = shortlist[limit.fitting()[shortlist]]
             if not len(shortlist):
                 break

@@ -81,54 +81,63 @@ class Summary:
     def total_seconds(self) -> float:
         return sum(self.seconds.values())
 
-    def __rich__(self) -> RenderableType:
-        header, rows = self.cells()
-        table = Table(title=Text(f"Selected {self.budget}"), title_justify="left", title_style="bold")
-        table.add_column(header[0])
-        for name in header[1:]:
-            table.add_column(name, justify="right")
-        for row in rows:
-            table.add_row(*map(Text, row), style="bold" if row[0] == "subset" else None)
-        parts: list[RenderableType] = [table]
+    def tables(self) -> list[_Table]:
+        """Before and after; groups, where there are several; requested against achieved, where there are quotas."""
+        tables = [_Table(f"Selected {self.budget}", *self.cells())]
         if len(self.groups) > 1:
-            parts.append(self._groups())
+            pool = sum(before for before, _ in self.groups.values())
+            subset = sum(after for _, after in self.groups.values())
+            shares = [
+                [name, f"{before:,}", f"{before / max(pool, 1):.1%}", f"{after:,}", f"{after / max(subset, 1):.1%}"]
+                for name, (before, after) in _largest_first(self.groups)
+            ]
+            tables.append(_Table("Groups", ["group", "pool", "share", "subset", "share"], shares))
         if self.mix:
-            parts.append(self._mix())
-        parts.extend(Text(line) for line in self.footnotes())
-        return Group(*parts)
+            amounts = [
+                [name, f"{asked:,.0f}", f"{chosen:,.0f}", f"{chosen - asked:+,.0f}"]
+                for name, (asked, chosen) in _largest_first(self.mix)
+            ]
+            header = ["group", "requested", "achieved", "difference"]
+            tables.append(_Table(f"Mix, in {self.mix_unit}", header, amounts))
+        return tables
 
-    def _groups(self) -> Table:
-        pool = sum(before for before, _ in self.groups.values())
-        subset = sum(after for _, after in self.groups.values())
-        rows = {
-            name: (f"{before:,}", f"{before / max(pool, 1):.1%}", f"{after:,}", f"{after / max(subset, 1):.1%}")
-            for name, (before, after) in sorted(self.groups.items(), key=lambda item: (-item[1][0], item[0]))
-        }
-        return _by_group("Groups", ("pool", "share", "subset", "share"), rows)
-
-    def _mix(self) -> Table:
-        rows = {
-            name: (f"{asked:,.0f}", f"{chosen:,.0f}", f"{chosen - asked:+,.0f}")
-            for name, (asked, chosen) in sorted(self.mix.items(), key=lambda item: (-item[1][0], item[0]))
-        }
-        return _by_group(f"Mix, in {self.mix_unit}", ("requested", "achieved", "difference"), rows)
+    def __rich__(self) -> RenderableType:
+        return Group(*self.tables(), *map(Text, self.footnotes()))
 
     def _repr_html_(self) -> str:
-        header, rows = self.cells()
-        head = "".join(f"<th>{escape(name)}</th>" for name in header)
-        body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
         notes = "".join(f"<p>{escape(line)}</p>" for line in self.footnotes())
-        title = f"<b>Selected {escape(self.budget)}</b>"
-        return f"{title}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{notes}"
+        return "".join(table.to_html() for table in self.tables()) + notes
 
 
-def _by_group(title: str, columns: tuple[str, ...], rows: Mapping[str, tuple[str, ...]]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold")
-    table.add_column("group")
-    for name in columns:
-        table.add_column(name, justify="right")
-    for name, cells in list(rows.items())[:_MOST_GROUPS]:
-        table.add_row(Text(name), *cells)
-    if len(rows) > _MOST_GROUPS:
-        table.caption = f"and {len(rows) - _MOST_GROUPS:,} smaller groups"
-    return table
+@dataclass(frozen=True)
+class _Table:
+    """A table by name, on a terminal and in a notebook; of many groups the first are shown."""
+
+    title: str
+    header: list[str]
+    rows: list[list[str]]
+
+    @property
+    def caption(self) -> str:
+        left_out = len(self.rows) - _MOST_GROUPS
+        return f"and {left_out:,} smaller groups" if left_out > 0 else ""
+
+    def __rich__(self) -> Table:
+        table = Table(title=Text(self.title), title_justify="left", title_style="bold", caption=self.caption or None)
+        for number, name in enumerate(self.header):
+            table.add_column(name, justify="right" if number else "left")
+        for row in self.rows[:_MOST_GROUPS]:
+            table.add_row(*map(Text, row), style="bold" if self.header[0] == "set" and row[0] == "subset" else None)
+        return table
+
+    def to_html(self) -> str:
+        head = "".join(f"<th>{escape(name)}</th>" for name in self.header)
+        rows = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in self.rows[:_MOST_GROUPS])
+        body = "".join(f"<tr>{cells}</tr>" for cells in rows)
+        table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        return f"<b>{escape(self.title)}</b>{table}{escape(self.caption)}"
+
+
+def _largest_first(groups: Mapping[str, tuple[float, float]]) -> list[tuple[str, tuple[float, float]]]:
+    """Items by the first of their numbers."""
+    return sorted(groups.items(), key=lambda item: (-item[1][0], item[0]))

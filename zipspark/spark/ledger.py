@@ -25,7 +25,7 @@ LEDGER_COLUMNS = (
 
 
 def ledger(samples: DataFrame, candidates: DataFrame, picks: DataFrame, plan: Plan, dedup: bool) -> DataFrame:
-    """One row per row of ``samples``, with `LEDGER_COLUMNS`.
+    """One row per row of ``samples``, with `LEDGER_COLUMNS`. Copies of a text that is guarded or anchored are so too.
 
     ===============  =========================================================================================
     decision         reason
@@ -49,12 +49,12 @@ def ledger(samples: DataFrame, candidates: DataFrame, picks: DataFrame, plan: Pl
     decided = rows.withColumns(
         {
             "decision": F.when(is_chosen, "selected")
-            .when(is_duplicate, "duplicate")
             .when(is_barred, F.col("barred"))
+            .when(is_duplicate, "duplicate")
             .otherwise("not_selected"),
             "reason": F.when(is_chosen, F.when(F.col("kept"), "keep"))
-            .when(is_duplicate, F.col("same_as"))
             .when(is_barred, F.col("reason"))
+            .when(is_duplicate, F.col("same_as"))
             .when(F.col("handed_up"), "merge")
             .otherwise("part"),
         }

@@ -16,6 +16,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from zipspark.spark.batches import batch, spark_schema
+from zipspark.spark.samples import choosable
 
 LIMIT_BYTES = 64 * 2**20  # most bytes of a set that are measured
 LEVEL = 3
@@ -69,12 +70,15 @@ class _Measure:
 
 
 def set_ratios(
-    scores: DataFrame, picks: DataFrame, subset_bytes: int, pool_bytes: int, dedup: bool
+    scores: DataFrame, samples: DataFrame, picks: DataFrame, subset_bytes: int, pool_bytes: int, dedup: bool
 ) -> dict[str, dict[str, float]]:
     """``{"subset" | "random" | "pool": {"rows", "bytes", "ratio"}}``, each measured on at most `LIMIT_BYTES`.
 
+    Pool and random hold only what could be chosen: neither noise nor what an anchor holds is to be compared with.
+
     Args:
-        scores: the scores stage; picks: with ``file`` and ``position`` of the chosen rows.
+        scores: the scores stage, which has the texts; samples: which of its rows may be chosen.
+        picks: with ``file`` and ``position`` of the chosen rows.
         subset_bytes, pool_bytes: of the whole sets; with ``dedup`` exact duplicates of the pool count once.
     """
     limits = {
@@ -82,14 +86,16 @@ def set_ratios(
         "random": min(subset_bytes, LIMIT_BYTES),
         "pool": min(pool_bytes, LIMIT_BYTES),
     }
-    good = scores.where("content is not null").select("content", "text", "file", "position")
-    chosen = picks.select(F.col("file").alias("f"), F.col("position").alias("p"), F.lit(True).alias("chosen"))
-    rows = good.join(chosen, good.file.eqNullSafe(F.col("f")) & (good.position == F.col("p")), "left")
+    place = F.xxhash64("file", "position").alias("place")  # were two rows to share it, one too many would be measured
+    chosen = picks.select(place, F.lit(True).alias("chosen"))
+    rows = choosable(samples).select(place, "content").join(chosen, "place", "left")
     # A little more than the limit is sampled, as contents do not hash to exactly even shares.
     wanted = _below(1.05 * LIMIT_BYTES / max(pool_bytes, 1)) | (
         F.col("chosen") & _below(1.05 * LIMIT_BYTES / max(subset_bytes, 1))
     )
-    stream = rows.where(wanted).select("content", "text", "chosen").repartition(1).sortWithinPartitions("content")
+    few = rows.where(wanted).select("place", "chosen")  # no more than are measured: texts stay where they are
+    texts = scores.select(place, "content", "text").join(F.broadcast(few), "place")
+    stream = texts.select("content", "text", "chosen").repartition(1).sortWithinPartitions("content")
     measured = stream.mapInArrow(_Measure(limits, dedup), spark_schema(RATIOS)).toArrow().to_pylist()
     found = {
         row["set"]: {"rows": row["rows"], "bytes": row["bytes"], "ratio": row["bytes"] / max(row["compressed"], 1)}

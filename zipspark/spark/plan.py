@@ -13,9 +13,9 @@ import numpy.typing as npt
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from zipspark.config import SelectConfig
+from zipspark.config import SelectConfig, oversampling
 from zipspark.core.merging import CANDIDATE_BYTES, Level, Tree, plan_tree
-from zipspark.core.mixture import bounds
+from zipspark.core.mixture import bounds, check_kept
 from zipspark.core.parts import pack
 from zipspark.core.selection import Quota
 from zipspark.errors import InputError
@@ -68,12 +68,12 @@ class Plan:
         chosen beyond them: by its share of the pool, nodes full of a capped group would owe what they may not give.
         """
         free = self.quota.amount - sum(self.quota.floors.values())
-        return Quotas(
-            self.quota.unit,
-            level.quotas(self.free, free) if math.isfinite(free) else np.full(level.nodes, math.inf),
-            {group: level.quotas(self.held[group], amount) for group, amount in self.quota.floors.items()},
-            {group: level.quotas(self.held[group], amount) for group, amount in self.quota.caps.items()},
-        )
+        floors = {group: level.quotas(self.held[group], amount) for group, amount in self.quota.floors.items()}
+        caps = floors  # of a mix; one mapping is half as much in a task's closure
+        if self.quota.caps is not self.quota.floors:
+            caps = {group: level.quotas(self.held[group], amount) for group, amount in self.quota.caps.items()}
+        beyond = level.quotas(self.free, free) if math.isfinite(free) else np.full(level.nodes, math.inf)
+        return Quotas(self.quota.unit, beyond, floors, caps)
 
     def measured(self, handed_up: Sequence[float], rows: int) -> Plan:
         """The same parts, with the levels above planned from the bytes that each did hand up, ``rows`` in all."""
@@ -114,8 +114,8 @@ class Plan:
         return notes
 
 
-def plan(pool: Survey, config: SelectConfig) -> Plan:
-    """Cut a pool, and plan the merge.
+def plan(pool: Survey, config: SelectConfig, kept: Survey | None = None) -> Plan:
+    """Cut a pool, and plan the merge; ``kept`` is what of it must be chosen.
 
     Raises:
         UsageError: parts and caps do not go together (`plan_tree`), or limits of groups fit no pool (`bounds`).
@@ -124,7 +124,13 @@ def plan(pool: Survey, config: SelectConfig) -> Plan:
     budget = (config.budget or Budget("share", 1.0)).resolve(pool.samples)
     unit: Any = budget.unit
     groups = pool.by_group(unit)
-    floors, caps = bounds(config.mix, config.floor, config.cap, budget, groups) if config.by_group else ({}, {})
+    must = kept.by_group(unit) if kept else {}
+    floors: Mapping[str, float] = {}
+    caps: Mapping[str, float] = {}
+    if config.by_group:
+        floors, caps = bounds(config.mix, config.floor, config.cap, budget, groups, must)
+    else:
+        check_kept(must, budget, sum(must.values()))
     node_cap = config.node_cap
     if config.preset != "default" and config.parts == 1:  # a preset's one part is as large as the pool
         node_cap = max(node_cap, pool.bytes + CANDIDATE_BYTES * pool.samples)
@@ -134,7 +140,7 @@ def plan(pool: Survey, config: SelectConfig) -> Plan:
         pool_rows=pool.samples,
         budget_amount=budget.amount,
         budget_unit=unit,
-        oversample=config.oversample if config.budget else 1.0,  # without a budget parts hand up what `until` takes
+        oversample=oversampling(config) if config.budget else 1.0,  # without a budget parts hand up what `until` takes
         node_cap=node_cap,
         driver_cap=config.driver_cap,
         view_bytes_per_byte=_VIEW_BYTES[config.objective],

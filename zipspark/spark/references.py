@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -13,6 +14,8 @@ from zipspark.config import Choice, PoolOptions
 from zipspark.core.sketch import Sketch
 from zipspark.errors import InputError, ZipsparkError
 from zipspark.spark.corpus import read_corpus, read_ids
+from zipspark.spark.identity import with_ids
+from zipspark.spark.scores import offered
 from zipspark.spark.sketches import sketch_of
 from zipspark.storage.inputs import Source, resolve
 from zipspark.storage.stages import Stages
@@ -26,6 +29,7 @@ class Texts:
 
     rows: DataFrame  # content, text; copies included
     bytes: int
+    fingerprint: dict[str, Any]  # of the table, JSON-ready
 
     @property
     def contents(self) -> DataFrame:
@@ -34,6 +38,14 @@ class Texts:
 
     def sketch(self, choice: Choice) -> Sketch:
         return sketch_of(self.rows, self.bytes, choice)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What ``keep`` asks for."""
+
+    contents: DataFrame  # content, each once, and rows where only some of its rows are meant (see `samples.seen`)
+    fingerprint: dict[str, Any]  # of the table, JSON-ready
 
 
 def find(option: str, names: Sequence[str] | None) -> Source | None:
@@ -64,38 +76,46 @@ def texts(spark: SparkSession, option: str, source: Source | DataFrame, pool: Po
         if found["bad"] > pool.max_bad_fraction * found["rows"] or found["bad"] == found["rows"]:
             reason = rows.where("problem is not null").agg(F.min("problem").alias("p")).toArrow()["p"][0].as_py()
             raise InputError(f"{found['bad']:,} of {found['rows']:,} rows cannot be read or rendered, such as {reason}")
-    return Texts(rows.where("content is not null").select("content", "text"), found["bytes"])
+    good = rows.where("content is not null").select("content", "text")
+    return Texts(good, found["bytes"], corpus.fingerprint)
 
 
-def kept_contents(
-    spark: SparkSession, source: Source | DataFrame, scores: DataFrame, pool: PoolOptions, stages: Stages
-) -> DataFrame:
-    """The contents (one column, ``content``) that ``keep`` asks for: by ids where it has them, else by its texts.
+def kept(spark: SparkSession, source: Source | DataFrame, scores: DataFrame, pool: PoolOptions, stages: Stages) -> Kept:
+    """What ``keep`` asks for: by ids where it has them, else by its texts.
 
-    Raises `InputError` when an id or text is not in the pool.
+    With ``dedup`` an id stands for its text: a duplicate's id keeps the row that its text stands in the pool with.
+    Without, it stands for its own row alone. A text stands for every row that holds it.
+
+    Raises `InputError` when an id or text is not in the pool, or not in what `where` and quality leave of it.
     """
     with _named("keep"):
         ids = read_ids(spark, source, pool.id_column)
-    offered = scores.where("content is not null").select("content", "user_id")
+    rows = offered(scores).select("content", "user_id", "file", "position")
+    by_row = ids is not None and not pool.dedup
     if ids is None:
-        wanted = texts(spark, "keep", source, pool, stages).contents
-        found = wanted.join(offered.select("content", F.lit(True).alias("there")).distinct(), "content", "left")
-        name = "content"
+        found = texts(spark, "keep", source, pool, stages)
+        wanted, fingerprint = found.contents.withColumnRenamed("content", "zip_id"), found.fingerprint
+        rows = rows.withColumn("zip_id", F.col("content"))
     else:
-        # An id made of a content and a copy number names the content; copies are the same text.
-        named = offered.select("content", F.coalesce("user_id", "content").alias("zip_id")).distinct()
-        wanted = ids if pool.id_column else ids.select(F.split_part("zip_id", F.lit("-"), F.lit(1)).alias("zip_id"))
-        found = wanted.distinct().join(named.withColumn("there", F.lit(True)), "zip_id", "left")
-        name = "zip_id"
-    kept = stages.write("kept", found)
-    missing = kept.where("there is null").select(name).orderBy(name)
-    lost = missing.limit(_SHOWN).toArrow()[name].to_pylist()
-    if lost:
+        wanted = ids
+        fingerprint = source.fingerprint() if isinstance(source, Source) else {"format": "dataframe"}
+        if by_row:
+            rows = with_ids(rows)
+        else:
+            rows = rows.withColumn("zip_id", F.coalesce("user_id", "content"))
+            if not pool.id_column:  # such an id is made of a content and a copy number
+                wanted = ids.select(F.split_part("zip_id", F.lit("-"), F.lit(1)).alias("zip_id")).distinct()
+    kept = stages.write("kept", wanted.join(rows, "zip_id", "left").select("zip_id", "content", "file", "position"))
+    counted = kept.agg(F.count("*").alias("rows"), F.count("content").alias("found")).toArrow().to_pylist()[0]
+    if not counted["rows"]:
+        raise InputError("keep: holds no rows")
+    if missing := counted["rows"] - counted["found"]:
+        lost = kept.where("content is null").orderBy("zip_id").limit(_SHOWN).toArrow()["zip_id"].to_pylist()
         what = "texts (by content hash)" if ids is None else "ids"
-        raise InputError(
-            f"keep must hold {what} of the pool, got {missing.count():,} others, such as {', '.join(lost)}"
-        )
-    return kept.select("content").distinct()
+        of = "the rows that --where and quality leave" if pool.where or pool.quality_column else "the pool"
+        raise InputError(f"keep must hold {what} of {of}, got {missing:,} others, such as {', '.join(lost)}")
+    contents = kept.groupBy("content").agg(F.collect_list(F.struct("file", "position")).alias("rows"))
+    return Kept(contents if by_row else contents.select("content"), fingerprint)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from zipspark.config import PoolOptions
@@ -28,7 +28,7 @@ SAMPLES = pa.schema(
         pa.field("ratio", pa.float64()),
         pa.field("bucket", pa.int32()),
         pa.field("worth", pa.float64()),  # what its gain is multiplied by; null: 1
-        pa.field("kept", pa.bool_()),  # its text must be chosen
+        pa.field("kept", pa.bool_()),  # it must be chosen
         pa.field("barred", pa.string()),  # the decision that it may not be: quarantined, guarded or anchored
         pa.field("reason", pa.string()),  # why it is barred
         pa.field("view", pa.binary()),  # what the objective looks at (`zipspark.core.seen`); null where barred
@@ -45,14 +45,19 @@ def seen(
 ) -> DataFrame:
     """`SCORES` rows as `SAMPLES`, lazily; to an eye without a lens the text is the view, and nothing is guarded.
 
-    ``anchor`` and ``keep`` hold the contents (one column ``content``, distinct) that may not, and must, be chosen.
+    ``anchor`` holds the contents (one column ``content``, distinct) that may not be chosen. ``keep`` holds those that
+    must be, and perhaps as ``rows`` which of their rows, structs of ``file`` and ``position``; else all are. Neither
+    guard nor anchor bars a text of which any row is kept: copies are barred together or not at all.
     """
-    rows = _flagged(_flagged(scores, "anchored", anchor), "kept", keep)
-    worth = F.pow("quality", F.lit(pool.quality_weight)) if pool.quality_weight else F.lit(None)
-    anchored = F.col("anchored") & ~F.col("kept")
+    rows = _flagged(_flagged(scores, "anchored", anchor), "spared", keep)
+    kept = F.col("spared")
+    if keep is not None and "rows" in keep.columns:
+        kept &= F.array_contains("rows", F.struct("file", "position"))
+    anchored = F.col("anchored") & ~F.col("spared")
     rows = rows.withColumns(
         {
-            "worth": worth.cast("double"),
+            "kept": kept,
+            "worth": worth(pool),
             "barred": F.when(F.col("problem").isNotNull(), "quarantined")
             .when(F.col("left_out").isNotNull(), "guarded")
             .when(anchored, "anchored"),
@@ -64,12 +69,25 @@ def seen(
         return rows.withColumn("view", view).select(*SAMPLES.names)
     taken = [name for name in SAMPLES.names if name != "view"]
     task = _See(eye, library_versions())
-    return rows.select(*taken, "text").mapInArrow(task, spark_schema(SAMPLES))
+    return rows.select(*taken, "spared", "text").mapInArrow(task, spark_schema(SAMPLES))
+
+
+def worth(pool: PoolOptions) -> Column:
+    """What the gain of a row of `SCORES` is multiplied by; null: 1."""
+    weighed = F.pow("quality", F.lit(pool.quality_weight)) if pool.quality_weight else F.lit(None)
+    return weighed.cast("double")
 
 
 def choosable(samples: DataFrame) -> DataFrame:
     """The samples that may be chosen, copies included."""
     return samples.where("barred is null")
+
+
+def choosable_scores(scores: DataFrame, samples: DataFrame) -> DataFrame:
+    """The rows of ``scores``, with their texts, that may be chosen."""
+    free = choosable(samples).select(F.col("file").alias("of_file"), F.col("position").alias("of_position"))
+    same_row = F.col("file").eqNullSafe(F.col("of_file")) & (F.col("position") == F.col("of_position"))
+    return scores.join(free, same_row, "left_semi")
 
 
 @dataclass(frozen=True)
@@ -83,7 +101,7 @@ class _See:
         require_versions(self.versions)
         for rows in batches:
             free = rows.column("barred").is_null().to_numpy(zero_copy_only=False)
-            kept = rows.column("kept").to_numpy(zero_copy_only=False)[free]
+            spared = rows.column("spared").to_numpy(zero_copy_only=False)[free]
             places = np.flatnonzero(free)
             texts = rows.column("text").take(pa.array(places)).to_pylist()
             ratios = rows.column("ratio").take(pa.array(places)).to_numpy(zero_copy_only=False)
@@ -94,8 +112,8 @@ class _See:
             views: list[bytes | None] = [None] * len(barred)
             worth = rows.column("worth").fill_null(1.0).to_numpy(zero_copy_only=False).copy()
             worth[places] *= found.likeness
-            for place, forced, view, reason in zip(places, kept, found.views, found.guarded, strict=True):
-                if reason is None or forced:
+            for place, safe, view, reason in zip(places, spared, found.views, found.guarded, strict=True):
+                if reason is None or safe:
                     views[place] = view
                 else:
                     barred[place], reasons[place] = "guarded", reason
@@ -106,5 +124,5 @@ def _flagged(rows: DataFrame, name: str, contents: DataFrame | None) -> DataFram
     """``rows`` with a flag: is their content among ``contents``."""
     if contents is None:
         return rows.withColumn(name, F.lit(False))
-    found = contents.select("content", F.lit(True).alias(name))
+    found = contents.withColumn(name, F.lit(True))
     return rows.join(found, "content", "left").withColumn(name, F.coalesce(name, F.lit(False)))

@@ -20,7 +20,7 @@ from zipspark.errors import InputError
 from zipspark.limits import NO_GROUP
 from zipspark.spark.batches import batch, spark_schema
 from zipspark.spark.identity import COPY_ORDER
-from zipspark.spark.samples import choosable
+from zipspark.spark.samples import choosable, worth
 
 _SHOWN = 5  # examples in a message
 _UNION = pa.schema([("buckets", pa.binary())])
@@ -65,12 +65,15 @@ class Survey:
 def check(scores: DataFrame, options: PoolOptions) -> Offered:
     """What the input holds. Raises `InputError` when it is empty, too much is bad, or ids or scores cannot be used."""
     offered = F.col("problem").isNull() & F.col("left_out").isNull()
+    infinite = offered & (worth(options) == float("inf"))
     counted = scores.agg(
         F.count("*").alias("rows"),
         F.count("problem").alias("bad"),
         F.count(F.when(offered, 1)).alias("offered"),
         F.count(F.when(offered & F.col("user_id").isNull(), 1)).alias("nameless"),
         F.count(F.when(offered & (F.col("quality") < 0), 1)).alias("negative"),
+        F.count(F.when(infinite, 1)).alias("infinite"),
+        F.max(F.when(infinite, F.col("quality"))).alias("highest"),
         F.approx_count_distinct("content").alias("contents"),
         F.coalesce(F.sum("bytes"), F.lit(0)).alias("bytes"),
     )
@@ -81,13 +84,20 @@ def check(scores: DataFrame, options: PoolOptions) -> Offered:
     if bad > options.max_bad_fraction * rows or bad == rows:
         raise InputError(_too_many_bad(scores, rows, bad, options.max_bad_fraction))
     if not found["offered"]:
-        raise InputError(f"where and quality_min must leave rows to choose from, got none of {rows:,}")
+        asked = [name for name in ("where", "quality_column", "quality_min") if getattr(options, name) is not None]
+        raise InputError(f"{' and '.join(asked)} must leave rows to choose from, got none of {rows:,}")
     if options.id_column:
         _check_ids(scores, options.id_column, found["nameless"])
     if options.quality_weight and found["negative"]:
         raise InputError(
             f"quality_column {options.quality_column!r} must be 0 or more with quality_weight, got "
             f"{found['negative']:,} rows below 0; shift the scores or use --quality-min alone"
+        )
+    if found["infinite"]:
+        raise InputError(
+            f"quality_column {options.quality_column!r} to the power of quality_weight ({options.quality_weight:g}) "
+            f"must be a finite number, got {found['infinite']:,} rows beyond, up to {found['highest']:g}; "
+            "scale the scores down or lower --quality-weight"
         )
     return Offered(rows, found["contents"], found["bytes"])
 
@@ -97,26 +107,22 @@ def survey(samples: DataFrame, rows: int, options: PoolOptions, by_group: bool) 
 
     Raises `InputError` where the guard or an anchor has left nothing.
     """
-    kept = F.lit(1) if options.dedup else F.count("*")
-    # The group of a text is that of the row that is kept.
-    group = F.min_by(F.coalesce("group", F.lit(NO_GROUP)), F.struct(*COPY_ORDER)) if by_group else F.lit("")
-    contents = (
-        choosable(samples)
-        .groupBy("content", "bucket")
-        .agg(
-            kept.alias("rows"), group.alias("group"), F.first("bytes").alias("bytes"), F.first("tokens").alias("tokens")
-        )
-    )
-    sizes = contents.groupBy("bucket", "group").agg(
-        F.sum("rows").alias("rows"),
-        F.sum(F.col("rows") * F.col("bytes")).alias("bytes"),
-        F.sum(F.col("rows") * F.col("tokens")).alias("tokens"),
+    group = F.coalesce("group", F.lit(NO_GROUP)) if by_group else F.lit("")
+    offered = choosable(samples).withColumn("group", group)
+    of_row = ("group", "bytes", "tokens")
+    if options.dedup and (by_group or options.token_column):  # where copies differ, the row that is kept counts
+        of_kept = F.min_by(F.struct(*of_row), F.struct(*COPY_ORDER)).alias("kept")
+        offered = offered.groupBy("content", "bucket").agg(of_kept).select("bucket", "kept.*")
+    elif options.dedup:
+        offered = offered.select("content", "bucket", *of_row).distinct()
+    sizes = offered.groupBy("bucket", "group").agg(
+        F.count("*").alias("rows"), F.sum("bytes").alias("bytes"), F.sum("tokens").alias("tokens")
     )
     found = sizes.toArrow().sort_by([("bucket", "ascending"), ("group", "ascending")])
     if not len(found):
         barred = samples.groupBy("barred").count().toArrow().to_pylist()
         shown = ", ".join(f"{row['count']:,} {row['barred']}" for row in sorted(barred, key=lambda row: row["barred"]))
-        raise InputError(f"nothing is left to choose from: of {rows:,} rows {shown}; see --guard off")
+        raise InputError(f"nothing is left to choose from: of {rows:,} rows {shown}")
     return Survey(rows, found)
 
 

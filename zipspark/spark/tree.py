@@ -33,6 +33,7 @@ from pyspark.sql import functions as F
 from zipspark.config import SelectConfig, choice_of
 from zipspark.core.merging import CANDIDATE_BYTES, Level, interleave
 from zipspark.core.selection import Quota
+from zipspark.errors import InputError
 from zipspark.limits import NO_GROUP, Until
 from zipspark.spark import survey
 from zipspark.spark.batches import spark_schema
@@ -131,6 +132,8 @@ def _enough(
             F.sum("tokens").alias("tokens"),
         )
         found = sizes.toArrow()
+        if not len(found):
+            raise InputError(f"nothing is chosen: until {config.until} refuses all that the parts hold")
         meets_budget = pc.sum(found[plan.quota.unit]).as_py() > plan.quota.amount
         if halvings is None or meets_budget or not _falls_short(candidates, config, aid):
             break
