@@ -50,7 +50,7 @@ class Choice(BaseModel):
     k3: int = option(100, "choice", "multistage: samples picked per round, at most k2", ge=1)
     cost: Literal["byte", "row", "token"] = option("byte", "choice", "what gain is divided by")
     codec: Literal["zstd", "zlib"] = option("zstd", "choice", "compressor that measures: zstd (wide window) or zlib")
-    level: int | None = option(None, "choice", "compression level; null: 1 for zstd, 9 for zlib", ge=1, le=22)
+    level: int | None = option(None, "choice", "compression level; null: 3 for zstd, 9 for zlib", ge=1, le=22)
     window: Size = option(
         "16MiB", "choice", "how far back zstd sees, 64KiB to 128MiB (zlib: always 32 KiB)", metavar="SIZE"
     )
