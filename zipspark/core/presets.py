@@ -26,8 +26,8 @@ from zipspark.core.zstd_codec import HEADER_SAMPLES, ZstdCodec
 from zipspark.errors import EngineError
 from zipspark.units import format_bytes
 
-# Level 1 takes 0.75 of the time and gives 2.5 MB from 70 MB of chats nearly the same ratio (2.876, not 2.866); but it finds
-# no match shorter than 7 bytes, so among samples of a line or two it sees no redundancy at all.
+# Level 1 takes 0.75 of the time, and of 70 MB of chats it chooses nearly as well (R 2.876, not 2.866). But short
+# matches escape it: of samples of a line, marginal ratios were 1 from the first pick to the last.
 ZSTD_LEVEL = 3
 
 
