@@ -65,7 +65,11 @@ class Choice(BaseModel):
         None, "choice", "coverage: most that log2(samples) counts; null: all of it", gt=0, allow_inf_nan=False
     )
     target_strength: float = option(
-        1.0, "limits", "how far weights tilt to the target; 0: not at all", ge=0, allow_inf_nan=False
+        1.0,
+        "limits",
+        "gain is multiplied by likeness to the target to this power",
+        ge=0,
+        allow_inf_nan=False,
     )
     guard: OnOff = option(True, "limits", "leave out what looks like noise (on/off)", metavar="on|off")
 

@@ -39,7 +39,7 @@ from zipspark.spark.matrix import matrix_of
 from zipspark.spark.measure import random_of, set_ratios
 from zipspark.spark.progress import Progress
 from zipspark.spark.samples import choosable_scores, seen
-from zipspark.spark.scores import scored
+from zipspark.spark.scores import scored, with_text
 from zipspark.spark.sketches import sketch_of
 from zipspark.storage.inputs import Source, resolve
 from zipspark.storage.output import Format, Output
@@ -120,7 +120,9 @@ def select(
         }
         counter = TokenCounter.read(config.tokenizer) if config.tokenizer else None
         given = spark or (frame.sparkSession if frame is not None else None)
-        session, codec = (given, proven_codec(config)) if given else start_session(config, config, found)
+        session, codec = (
+            (given, proven_codec(config)) if given else start_session(config, config, found, *beside.values())
+        )
         stages = Stages(session, config)
         atexit.register(stages.remove)  # the tables are read from it whenever they are looked at
         try:
@@ -196,9 +198,10 @@ def _select(
         keep = None
         if (table := beside["keep"]) is not None:
             keep = references.kept(spark, table, scores, config, stages)
-        offered_rows = scores.where("content is not null")
-        sample = survey.sampled_texts(scores, offered.contents, HEADER_SAMPLES)
-        eye = _eye(offered_rows, offered, sample, anchor, target, config)
+        sample: list[bytes] = []
+        if config.guard or config.codec == "zstd":  # what else would look at it
+            sample = survey.sampled_texts(scores, offered.contents, HEADER_SAMPLES)
+        eye = _eye(with_text(scores), offered, sample, anchor, target, config)
         samples = seen(scores, eye, config, anchor.contents if anchor else None, keep.contents if keep else None)
         if eye.lens is not None or keep is not None:
             samples = stages.write("samples", samples)

@@ -88,8 +88,8 @@ class Coverage:
     happens once to a feature, so all picks together cost a few passes over the features, however many there are.
 
     Args:
-        views: (n,) the distinct features of each sample, packed as '<u4' (`sketch.Look.features`).
-        weights: (FEATURES,) what each feature is worth. Those of `sketch.Lens.weights` add up without rounding, so that
+        views: (n,) the distinct features of each sample, packed as '<u4' (`lens.Look.features`).
+        weights: (FEATURES,) what each feature is worth. Those of `lens.Lens.weights` add up without rounding, so that
             no gain depends on the order of picks, and nothing left to add is exactly 0.
         sizes: (n,) bytes, the cost in `set_ratios`.
         target_weights: (FEATURES,) what each feature is worth to a target, if there is one, for `target_covered`.
@@ -117,9 +117,8 @@ class Coverage:
         self._alone = np.zeros(len(views))  # (n,) f of each sample
         for block in blocks(self._ends, len(views), _FEATURES_AT_ONCE):
             bounds = self._ends[block.start : block.stop + 1]
-            some = (
-                bounds[:-1] < bounds[1:]
-            )  # reduceat would give a sample without features its neighbour's first weight
+            # reduceat would give a sample without features its neighbour's first weight.
+            some = bounds[:-1] < bounds[1:]
             if some.any():
                 found = self._weights[self._features[bounds[0] : bounds[-1]]].astype(np.float64)
                 self._alone[block][some] = np.add.reduceat(found, bounds[:-1][some] - bounds[0])

@@ -16,7 +16,7 @@ from zipspark.core.lens import Lens
 from zipspark.core.limit import Limit
 from zipspark.core.objectives import Coverage, Floats, Objective
 from zipspark.core.presets import make_objective, make_selector
-from zipspark.core.selectors import Indices, Judge, Verdict
+from zipspark.core.selectors import Judge, Verdict
 from zipspark.limits import Until
 
 
@@ -84,6 +84,23 @@ class Quota:
     floors: Mapping[str, float] = field(default_factory=dict)  # group -> amount; a group not named: 0
     caps: Mapping[str, float] = field(default_factory=dict)  # a group not named: no cap
 
+    @property
+    def named(self) -> list[str]:
+        """The groups with a floor or a cap."""
+        return sorted({*self.floors, *self.caps})
+
+    def limit(self, units: Floats, groups: Sequence[str] | None, overshoot: bool = False) -> Limit:
+        """It, to be spent on samples that take ``units`` (n,); groups are as in `named`, then one for all others."""
+        named = self.named
+        if not named:
+            return Limit(units, self.amount, overshoot=overshoot)
+        assert groups is not None
+        codes = {group: code for code, group in enumerate(named)}
+        floors = [*(self.floors.get(group, 0.0) for group in codes), 0.0]
+        caps = [*(self.caps.get(group, math.inf) for group in codes), math.inf]
+        members = np.fromiter((codes.get(group, len(codes)) for group in groups), np.int64, len(groups))
+        return Limit(units, self.amount, members, floors, caps, overshoot)
+
 
 @dataclass(frozen=True)
 class Reach:
@@ -122,7 +139,8 @@ def rank(
     if offer.worth is not None:
         with np.errstate(divide="ignore"):
             costs = costs / offer.worth[order]  # worth nothing: infinitely dear, so it comes last
-    limit = _limit(offer, order, quota, overshoot or choice.preset == "reference")
+    groups = None if offer.groups is None else [offer.groups[index] for index in order]
+    limit = quota.limit(offer.taken(quota.unit)[order], groups, overshoot or choice.preset == "reference")
     objective = make_objective(choice, [offer.views[index] for index in order], sizes, header, lens)
     kept = np.flatnonzero(offer.kept[order]) if offer.kept is not None else np.empty(0, np.int64)
     alike = offer.worth is None or bool((offer.worth == 1).all())
@@ -143,19 +161,6 @@ def rank(
 
 
 _UNITS: dict[str, Literal["rows", "bytes", "tokens"]] = {"row": "rows", "byte": "bytes", "token": "tokens"}
-
-
-def _limit(offer: Offer, order: Indices, quota: Quota, overshoot: bool) -> Limit:
-    units = offer.taken(quota.unit)[order]
-    named = sorted({*quota.floors, *quota.caps})
-    if not named:
-        return Limit(units, quota.amount, overshoot=overshoot)
-    assert offer.groups is not None
-    codes = {group: code for code, group in enumerate(named)}
-    groups = np.fromiter((codes.get(offer.groups[index], len(named)) for index in order), np.int64, len(order))
-    floors = [*(quota.floors.get(group, 0.0) for group in named), 0.0]
-    caps = [*(quota.caps.get(group, math.inf) for group in named), math.inf]
-    return Limit(units, quota.amount, groups, floors, caps, overshoot)
 
 
 def _judge(until: Until, reach: Reach, objective: Objective, sizes: Sizes, by_ratio: bool) -> Judge:

@@ -50,25 +50,13 @@ def filled(
 
 
 def limit_of(rows: pa.Table, quota: Quota) -> Limit:
-    """The budget, to be spent on ``rows``: groups as in `_named`, then one for all others."""
-    codes = {group: code for code, group in enumerate(_named(quota))}
-    groups = [codes.get(group, len(codes)) for group in rows["group"].fill_null(NO_GROUP).to_pylist()]
-    return Limit(
-        taken(rows, quota.unit),
-        quota.amount,
-        np.asarray(groups, dtype=np.int64),
-        [*(quota.floors.get(group, 0.0) for group in codes), 0.0],
-        [*(quota.caps.get(group, math.inf) for group in codes), math.inf],
-    )
+    """The budget, to be spent on ``rows`` (see `Quota.limit`)."""
+    return quota.limit(taken(rows, quota.unit), rows["group"].fill_null(NO_GROUP).to_pylist())
 
 
 def taken(rows: pa.Table, unit: str) -> Floats:
     """(n,) what each row takes of a budget in ``unit``."""
     return np.ones(len(rows)) if unit == "rows" else rows[unit].to_numpy().astype(np.float64)
-
-
-def _named(quota: Quota) -> list[str]:
-    return sorted({*quota.floors, *quota.caps})
 
 
 def _left_out(
@@ -82,7 +70,7 @@ def _left_out(
         return CANDIDATES.empty_table()
     *rooms, room = [min(float(left), 2.0**62) for left in limit.rooms()]
     if rooms:
-        pairs = [F.lit(item) for pair in zip(_named(quota), rooms, strict=True) for item in pair]
+        pairs = [F.lit(item) for pair in zip(quota.named, rooms, strict=True) for item in pair]
         of_group = F.try_element_at(F.create_map(*pairs), F.coalesce("group", F.lit(NO_GROUP)))
         fits = F.coalesce(of_group, F.lit(room))
     else:

@@ -25,7 +25,7 @@ from zipspark.errors import InputError
 from zipspark.spark.batches import batch, library_versions, require_versions, spark_schema
 from zipspark.spark.identity import with_ids
 from zipspark.spark.matrix import gathered, group_sizes
-from zipspark.spark.scores import offered
+from zipspark.spark.scores import with_text
 from zipspark.storage.stages import Stages
 from zipspark.units import format_bytes
 
@@ -56,13 +56,13 @@ FINDINGS = pa.schema(
 
 def items_of(against: DataFrame) -> pa.Table:
     """``item_id, content, text`` of the items of a scores stage, by id. Raises `InputError` for more than fits."""
-    size = offered(against).agg(F.sum("bytes").alias("bytes")).toArrow()["bytes"][0].as_py()
+    size = with_text(against).agg(F.sum("bytes").alias("bytes")).toArrow()["bytes"][0].as_py()
     if size > MOST_BYTES:
         raise InputError(
             f"against must hold at most {format_bytes(MOST_BYTES)} of text, got {format_bytes(size)}: "
             "take one evaluation set at a time"
         )
-    rows = with_ids(offered(against)).select(F.col("zip_id").alias("item_id"), "content", "text")
+    rows = with_ids(with_text(against)).select(F.col("zip_id").alias("item_id"), "content", "text")
     return rows.toArrow().sort_by("item_id")
 
 
@@ -71,7 +71,7 @@ def findings(scores: DataFrame, items: pa.Table, stages: Stages) -> pa.Table:
     texts = dict(zip(items["content"].to_pylist(), items["text"].to_pylist(), strict=True))
     number = {content: at for at, content in enumerate(texts)}
     tasks = list(_tasks(scores, [text.decode(errors="replace") for text in texts.values()]))
-    pool = offered(scores).select("content", "user_id", "text")
+    pool = with_text(scores).select("content", "user_id", "text")
     found = [pool.mapInArrow(near, spark_schema(_CANDIDATES)) for near, _ in tasks]
     judged = []
     for at, (candidates, (_, judging)) in enumerate(zip(found, tasks, strict=True)):
@@ -90,7 +90,7 @@ def findings(scores: DataFrame, items: pa.Table, stages: Stages) -> pa.Table:
 
 def _tasks(scores: DataFrame, texts: Sequence[str]) -> Iterator[tuple[_Nearest, _Judge]]:
     """What finds and what judges the items, for each slice of them."""
-    rows = offered(scores).select(F.lit("").alias("group"), "content", "text")
+    rows = with_text(scores).select(F.lit("").alias("group"), "content", "text")
     counted = {name: size for name, (_, size) in group_sizes(rows).items()}
     (sample,) = gathered(rows, counted, SEEN_BYTES).values()
     seen = background([normalised(text.decode(errors="replace")) for text in sample])

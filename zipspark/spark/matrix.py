@@ -20,7 +20,7 @@ from zipspark.core.seen import lowest_share
 from zipspark.core.zstd_codec import ZstdCodec
 from zipspark.limits import NO_GROUP
 from zipspark.spark.batches import batch, library_versions, require_versions, spark_schema
-from zipspark.spark.scores import offered
+from zipspark.spark.scores import with_text
 
 MOST_BYTES = 64 * 2**20  # of samples, of all groups together: of more than a few groups less of each is measured
 MOST_GROUPS = 200  # the largest are measured; the work grows with their square
@@ -32,7 +32,7 @@ _ENTRIES = pa.schema([("a", pa.int32()), ("b", pa.int32()), ("conditional", pa.f
 def grouped(scores: DataFrame) -> DataFrame:
     """``group, content, text`` of the rows that have a text; copies included, no group null."""
     group = F.coalesce("group", F.lit(NO_GROUP)).alias("group")
-    return offered(scores).select(group, "content", "text")
+    return with_text(scores).select(group, "content", "text")
 
 
 def group_sizes(rows: DataFrame) -> dict[str, tuple[int, int]]:

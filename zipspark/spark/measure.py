@@ -15,6 +15,7 @@ import zstandard
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from zipspark.core.seen import lowest_share
 from zipspark.spark.batches import batch, spark_schema
 from zipspark.spark.samples import choosable
 
@@ -113,6 +114,5 @@ def random_of(subset_bytes: int, measured: Mapping[str, float]) -> tuple[int, in
 
 def _below(share: float) -> Column:
     """Whether a content hash is among the lowest ``share`` of all."""
-    if share >= 1:
-        return F.lit(True)
-    return F.col("content") < f"{int(share * 2**32):08x}"
+    below = lowest_share(share)
+    return F.lit(True) if below is None else F.col("content") < below

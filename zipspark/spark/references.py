@@ -15,7 +15,7 @@ from zipspark.core.sketch import Sketch
 from zipspark.errors import InputError, ZipsparkError
 from zipspark.spark.corpus import read_corpus, read_ids
 from zipspark.spark.identity import with_ids
-from zipspark.spark.scores import offered
+from zipspark.spark.scores import with_text
 from zipspark.spark.sketches import sketch_of
 from zipspark.storage.inputs import Source, resolve
 from zipspark.storage.stages import Stages
@@ -90,7 +90,7 @@ def kept(spark: SparkSession, source: Source | DataFrame, scores: DataFrame, poo
     """
     with _named("keep"):
         ids = read_ids(spark, source, pool.id_column)
-    rows = offered(scores).select("content", "user_id", "file", "position")
+    rows = with_text(scores).select("content", "user_id", "file", "position")
     by_row = ids is not None and not pool.dedup
     if ids is None:
         found = texts(spark, "keep", source, pool, stages)

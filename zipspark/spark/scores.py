@@ -14,6 +14,7 @@ from zipspark.config import Choice, PoolOptions, choice_of
 from zipspark.core.codecs import lengths
 from zipspark.core.minhash import min_hashes
 from zipspark.core.presets import make_codec
+from zipspark.core.seen import joined
 from zipspark.core.tokens import TokenCounter
 from zipspark.spark.batches import batch, library_versions, require_versions, spark_schema
 
@@ -51,7 +52,7 @@ def scored(rows: DataFrame, config: Choice, pool: PoolOptions, counter: TokenCou
     return hashed.mapInArrow(_Score(choice_of(config), counter, library_versions()), spark_schema(SCORES))
 
 
-def offered(scores: DataFrame) -> DataFrame:
+def with_text(scores: DataFrame) -> DataFrame:
     """The rows that have a text."""
     return scores.where("content is not null")
 
@@ -72,9 +73,8 @@ class _Score:
             fine = text.is_valid().to_numpy(zero_copy_only=False)
             samples = text.drop_null().to_pylist()
             sizes = lengths(samples)
-            offsets = np.concatenate([[0], np.cumsum(sizes)])
             ratios = sizes / codec.sizes(samples)
-            buckets = min_hashes(b"".join(samples), offsets) % BUCKETS
+            buckets = min_hashes(*joined(samples)) % BUCKETS
             scored = {name: rows.column(name) for name in rows.schema.names}
             scored |= {
                 "bytes": _spread(sizes, fine, pa.int64()),

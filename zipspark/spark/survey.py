@@ -21,6 +21,7 @@ from zipspark.limits import NO_GROUP
 from zipspark.spark.batches import batch, spark_schema
 from zipspark.spark.identity import COPY_ORDER
 from zipspark.spark.samples import choosable, worth
+from zipspark.spark.scores import with_text
 
 _SHOWN = 5  # examples in a message
 _UNION = pa.schema([("buckets", pa.binary())])
@@ -149,7 +150,7 @@ def _union(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 
 def sampled_texts(scores: DataFrame, contents: int, count: int) -> list[bytes]:
     """The texts with the ``count`` lowest content hashes: the same in whatever order rows come."""
-    good = scores.where("content is not null")
+    good = with_text(scores)
     below = lowest_share(4 * count / max(contents, 1))  # four times as many as are needed, on average: never too few
     good = good if below is None else good.where(F.col("content") < below)
     lowest = good.groupBy("content").agg(F.first("text").alias("text")).orderBy("content").limit(count)
