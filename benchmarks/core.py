@@ -5,14 +5,11 @@ from __future__ import annotations
 import os
 import platform
 import random
-import resource
 import time
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import product
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from zipspark import demo
-from zipspark.core import parts, select
+from zipspark.core import select
 from zipspark.core.rendering import detect_layout, kinds_of_records, layout_renderer
 from zipspark.units import format_bytes
 
@@ -51,7 +48,6 @@ def main(pool: Path | None, rows: int, repeat: int) -> None:
     out.print(f"pool: {len(records):,} samples, {len(samples):,} without copies, {format_bytes(len(everything))}")
     out.print(f"one zstd-3 pass over it: {unit:.3f} s, best of 3")
     out.print(selection_table(samples, unit, repeat))
-    out.print(memory_table(samples))
     out.print(reference_table(records[:REFERENCE_ROWS], repeat))
 
 
@@ -75,27 +71,6 @@ def selection_table(samples: Sequence[bytes], unit: float, repeat: int) -> Table
             f"{seconds / unit:.1f}",
         )
     return table
-
-
-def memory_table(samples: Sequence[bytes]) -> Table:
-    """What selecting from one part takes beside its text, as multiples of the text; each in a process of its own."""
-    table = Table("objective", "text", "peak", "times the text", title="memory of one part beside its text, guard on")
-    ends = np.cumsum([len(sample) for sample in samples])
-    part = samples[: int(np.searchsorted(ends, parts.PART_BYTES))]
-    size = sum(map(len, part))
-    for objective in ("ratio", "coverage"):
-        # A fresh process: one that was forked would grow into what its parent has freed.
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as alone:
-            peak = alone.submit(_peak, part, f"{size // 15}B", objective).result()
-        table.add_row(objective, format_bytes(size), format_bytes(peak), f"{peak / size:.1f}")
-    return table
-
-
-def _peak(part: Sequence[bytes], budget: str, objective: str) -> int:
-    """Bytes by which this process grows while it selects."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    select(part, budget, objective=objective)
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
 
 
 def reference_table(records: Sequence[dict[str, Any]], repeat: int) -> Table:

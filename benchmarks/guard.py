@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +15,14 @@ from noise import KINDS, noise
 from rich.console import Console
 from rich.table import Table
 
+from zipspark.config import Choice
 from zipspark.core.codecs import lengths
-from zipspark.core.guard import guarded
-from zipspark.core.lens import Lens, Look
-from zipspark.core.limit import Limit
-from zipspark.core.objectives import Coverage, Ratio
+from zipspark.core.lens import Lens
+from zipspark.core.presets import content_hash, trained_header
 from zipspark.core.rendering import detect_layout, kinds_of_records, layout_renderer
-from zipspark.core.selectors import Lazy
-from zipspark.core.sketch import Sketch
-from zipspark.core.views import features, order, supported_text
-from zipspark.core.zstd_codec import HEADER_SAMPLES, ZstdCodec
+from zipspark.core.seen import Eye, Seen, counted_below, look_at, sketch_of
+from zipspark.core.selection import Offer, Quota, rank
+from zipspark.core.zstd_codec import HEADER_SAMPLES
 
 ARMS = (
     ("ratio", "off"),
@@ -83,52 +79,41 @@ def main(pool: Path, column: str | None, group_column: str, rows: int, seed: int
 
 @dataclass
 class Mixed:
-    """A pool with noise in it, copies dropped, in the order of content hashes, and what the guard says."""
+    """A pool with noise in it, copies dropped, in the order of content hashes, as `zipspark.core.select` sees it."""
 
     texts: list[bytes]
+    hashes: list[str]
     sizes: npt.NDArray[np.int64]  # bytes
     groups: list[str]  # of noise: `NOISE` and its kind
-    look: Look
     lens: Lens
-    reasons: list[str | None]
 
     @classmethod
     def of(cls, samples: dict[bytes, str], share: float, seed: int) -> Mixed:
         added = noise(list(samples), round(len(samples) * share / (1 - share)), seed)
         groups = {text: NOISE + kind for kind, texts in added.items() for text in texts} | samples
-        texts = sorted(groups, key=lambda text: hashlib.md5(text).digest())
-        data, offsets = buffer(texts)
-        sketch = Sketch()
-        sketch.count(data, offsets)
-        lens = Lens.of(sketch)
-        look = lens.look(data, offsets)
-        reasons = guarded(texts, ZstdCodec().sizes(texts), look)
-        return cls(texts, np.diff(offsets), [groups[text] for text in texts], look, lens, reasons)
+        contents = dict(sorted((content_hash(text), text) for text in groups))
+        texts = list(contents.values())
+        lens = Lens.of(sketch_of(contents, Choice()))
+        return cls(texts, list(contents), lengths(texts), [groups[text] for text in texts], lens)
+
+    def seen(self, objective: str, guard: str) -> tuple[Choice, Seen]:
+        choice = Choice(objective=objective, guard=guard != "off")
+        below = counted_below(int(self.sizes.sum()))
+        eye = Eye.opened(choice, self.lens, self.texts[:HEADER_SAMPLES], below=below)
+        return choice, look_at(self.texts, self.hashes, None, replace(eye, usual=0.0) if guard == "rules" else eye)
 
     def picks(self, objective: str, guard: str, budget: int) -> npt.NDArray[np.int64]:
-        free = np.array([row for row, reason in enumerate(self.reasons) if guard == "off" or reason is None])
-        sizes = self.sizes[free]
-        costs = sizes.astype(np.float64)
-        views = self._views(objective, guard)
-        offered = [views[row] for row in free]
-        found: Any
-        if objective == "coverage":
-            found = Coverage(offered, self.lens.weights(), sizes)
-        else:
-            found = Ratio(ZstdCodec().trained(self.texts[:HEADER_SAMPLES]).context(offered))
-        return free[np.asarray(Lazy()(found, costs, Limit(costs, float(budget))).indices, dtype=np.int64)]
-
-    def _views(self, objective: str, guard: str) -> Sequence[bytes]:
-        data, offsets = buffer(self.texts)
-        # The samples with the lowest hashes stand for the pool, as they do for zstd's tables.
-        first = buffer(self.texts[:HEADER_SAMPLES])
-        usual = float(np.median(order(*first, self.lens.look(*first)))) if guard == "rules and views" else 0.0
-        return (features if objective == "coverage" else supported_text)(data, offsets, self.look, usual)
+        choice, seen = self.seen(objective, guard)
+        free = np.flatnonzero([reason is None for reason in seen.guarded])
+        offer = Offer([seen.views[row] for row in free], self.sizes[free])
+        header = trained_header(choice, self.texts[:HEADER_SAMPLES])
+        return free[rank(offer, Quota("bytes", budget), choice, lens=self.lens, header=header).indices]
 
     def by_group(self) -> dict[str, tuple[int, int]]:
         """Samples and guarded samples of each group, and of all good ones."""
         counts: dict[str, tuple[int, int]] = {}
-        for group, reason in zip(self.groups, self.reasons, strict=True):
+        reasons = self.seen("ratio", "rules")[1].guarded
+        for group, reason in zip(self.groups, reasons, strict=True):
             for name in (group,) if group.startswith(NOISE) else (group, " all"):
                 count, out = counts.get(name, (0, 0))
                 counts[name] = count + 1, out + (reason is not None)
@@ -145,10 +130,6 @@ def read(path: Path, column: str | None, group_column: str, rows: int, seed: int
     else:
         texts = [record[column].encode() for record in records]
     return {text: str(record.get(group_column, "-")) for text, record in zip(texts, records, strict=True)}
-
-
-def buffer(texts: Sequence[bytes]) -> tuple[bytes, npt.NDArray[np.int64]]:
-    return b"".join(texts), np.concatenate([[0], np.cumsum(lengths(texts))])
 
 
 if __name__ == "__main__":

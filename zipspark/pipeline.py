@@ -22,7 +22,7 @@ from pyspark.sql import DataFrame, SparkSession
 from zipspark.config import MatrixConfig, ScoreConfig, SelectConfig, check_select, choice_of
 from zipspark.core.lens import Lens
 from zipspark.core.presets import proven_codec, trained_header
-from zipspark.core.seen import Eye, needs_lens
+from zipspark.core.seen import Eye, counted_below, needs_lens
 from zipspark.core.selectors import MULTISTAGE_RATE, rounds_cost
 from zipspark.core.tokens import TokenCounter
 from zipspark.core.zlib_codec import IS_CLASSIC_ZLIB
@@ -295,7 +295,7 @@ def _eye(
         target_strength=config.target_strength,
         salts=survey.salts(rows) if config.covers_groups and anchor else (),
     )
-    return Eye.opened(choice_of(config), lens, sample, config.covers_groups)
+    return Eye.opened(choice_of(config), lens, sample, config.covers_groups, counted_below(offered.bytes))
 
 
 def _write(selection: Selection, output: Output, format: Format) -> None:

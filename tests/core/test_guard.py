@@ -20,7 +20,7 @@ from zipspark.core.limit import Limit
 from zipspark.core.objectives import Coverage, Ratio
 from zipspark.core.selectors import Lazy
 from zipspark.core.sketch import Sketch
-from zipspark.core.views import features, order, supported_text
+from zipspark.core.views import cut_texts, features, order
 from zipspark.core.zlib_codec import ZlibCodec
 from zipspark.core.zstd_codec import ZstdCodec
 
@@ -97,6 +97,12 @@ def sketched(texts):
     sketch = Sketch(cell_bits=23)
     sketch.count(*buffer(texts))
     return sketch
+
+
+def seen_texts(data, offsets, look, usual=1.0):
+    """What objective `ratio` sees of each sample."""
+    cut = cut_texts(data, offsets, look, usual)
+    return [cut.get(row, data[offsets[row] : offsets[row + 1]]) for row in range(len(offsets) - 1)]
 
 
 def reasons(texts, lens, codec=None):
@@ -217,7 +223,7 @@ def test_words_or_numbers_in_random_order_are_out_of_order(kind, good, noise, le
 def test_a_sample_in_order_is_seen_whole_and_a_salad_in_part(good, noise, lens):
     def share_seen(texts):
         data, offsets = buffer(texts)
-        seen = lengths(supported_text(data, offsets, lens.look(data, offsets), usual))
+        seen = lengths(seen_texts(data, offsets, lens.look(data, offsets), usual))
         return seen / lengths(texts)
 
     usual = float(np.median(order(*buffer(good), lens.look(*buffer(good)))))
@@ -231,14 +237,14 @@ def test_what_the_pool_says_nothing_of_is_in_order(name, good):
     data, offsets = buffer([text])
     look = Lens.of(sketched(good)).look(data, offsets)
     assert look.support[0] < 0.1
-    assert supported_text(data, offsets, look) == [text]
+    assert seen_texts(data, offsets, look) == [text]
 
 
 def test_with_usual_zero_nothing_is_out_of_order(noise, lens):
     texts = noise["word_salad"]
     data, offsets = buffer(texts)
     look = lens.look(data, offsets)
-    assert supported_text(data, offsets, look, usual=0.0) == texts
+    assert seen_texts(data, offsets, look, usual=0.0) == texts
     assert features(data, offsets, look, usual=0.0) == look.features()
     assert features(data, offsets, look) != look.features()
 
@@ -247,7 +253,7 @@ def test_what_the_anchor_holds_is_cut_out_and_a_view_is_never_empty(good):
     told, fresh = good[0], good[1]
     lens = Lens.of(sketched(good), anchor=sketched([told]))
     data, offsets = buffer([told, told + fresh, fresh])
-    views = supported_text(data, offsets, lens.look(data, offsets), usual=0.0)
+    views = seen_texts(data, offsets, lens.look(data, offsets), usual=0.0)
     assert views[0] == b" "
     assert len(fresh) - 40 < len(views[1]) < len(fresh) + 40
     assert len(views[2]) > 0.8 * len(fresh)
@@ -256,12 +262,10 @@ def test_what_the_anchor_holds_is_cut_out_and_a_view_is_never_empty(good):
 def test_views_do_not_depend_on_where_a_sample_lies(good, noise, lens):
     texts = [*good[:20], *noise["word_salad"][:20], b"short", *noise["digit_frames"][:20]]
     data, offsets = buffer(texts)
-    whole = supported_text(data, offsets, lens.look(data, offsets))
-    tail = supported_text(data, offsets[25:], lens.look(data, offsets[25:]))
+    whole = seen_texts(data, offsets, lens.look(data, offsets))
+    tail = seen_texts(data, offsets[25:], lens.look(data, offsets[25:]))
     assert whole[25:] == tail
-    alone = [
-        supported_text(text, np.array([0, len(text)]), lens.look(text, np.array([0, len(text)])))[0] for text in texts
-    ]
+    alone = [seen_texts(text, np.array([0, len(text)]), lens.look(text, np.array([0, len(text)])))[0] for text in texts]
     assert whole == alone
 
 
@@ -277,7 +281,7 @@ def noise_share(objective, good, noise, guard):
     look = lens.look(data, offsets)
     if guard:
         usual = float(np.median(order(data, offsets, look)))
-        ratio_views, feature_views = supported_text(data, offsets, look, usual), features(data, offsets, look, usual)
+        ratio_views, feature_views = seen_texts(data, offsets, look, usual), features(data, offsets, look, usual)
         free = [row for row, reason in enumerate(reasons(texts, lens)) if reason is None]
     else:
         ratio_views, feature_views, free = texts, look.features(), list(range(len(texts)))

@@ -26,6 +26,9 @@ class Context(Protocol):
     def sizes_alone(self) -> Sizes:
         """C(x) of every sample of the pool with S empty; shape (n,)."""
 
+    def bounds_alone(self) -> Sizes:
+        """About that or a little more, where it can be had sooner: first bounds for lazy greedy."""
+
     def conditional_size(self, index: int, enough: float = 0.0) -> tuple[int, bool]:
         """(C(x|S), True); or (an upper bound of it below ``enough``, False) as soon as one is known."""
 

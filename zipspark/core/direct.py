@@ -21,7 +21,7 @@ from zipspark.core.codecs import lengths
 from zipspark.core.lens import Lens
 from zipspark.core.mixture import bounds, check_kept
 from zipspark.core.presets import content_hash, trained_header
-from zipspark.core.seen import Eye, look_at, needs_lens, reach_of, salts_of, sketch_of
+from zipspark.core.seen import Eye, counted_below, look_at, needs_lens, reach_of, salts_of, sketch_of
 from zipspark.core.selection import Offer, Quota, Ranking, rank
 from zipspark.core.zstd_codec import HEADER_SAMPLES
 from zipspark.errors import InputError, UsageError
@@ -100,8 +100,10 @@ def select(
             target_strength=choice.target_strength,
             salts=sorted({*salts_of(named).tolist()}) if in_groups else (),
         )
-    eye = Eye.opened(choice, lens, sample, in_groups) if lens else Eye(choice, None)
-    seen = look_at(pool, None, eye, named)
+    eye = Eye(choice, None)
+    if lens is not None:
+        eye = Eye.opened(choice, lens, sample, in_groups, counted_below(sum(map(len, contents.values()))))
+    seen = look_at(pool, hashes, None, eye, named)
     kept = np.zeros(len(pool), dtype=bool)
     kept[_positions(keep, len(pool))] = True
     out = {index: reason for index, reason in enumerate(seen.guarded) if reason and not kept[index]}

@@ -39,7 +39,7 @@ class Look:
     rows: npt.NDArray[np.int64]  # (n + 1,) sample i has entries ``rows[i]:rows[i + 1]`` of the arrays below
     positions: npt.NDArray[np.int64]  # (m,) byte of the data a gram starts at, ascending
     buckets: npt.NDArray[np.uint32]  # (m,) feature of the short gram
-    supported: npt.NDArray[np.bool_]  # (m,) the long gram there is held by two samples of the pool's sketch
+    supported: npt.NDArray[np.bool_]  # (m,) another sample that the pool's sketch counted holds the long gram there
     held: npt.NDArray[np.bool_]  # (m,) the anchor holds the long gram
     salts: Salts | None = None  # (n,) of the samples' groups, where each group is covered for itself
 
@@ -85,8 +85,8 @@ class Lens:
     weight_cap: float | None
     target_strength: float
     levels: bytes  # (FEATURES,) 8 * log2 of the pool's df; 0 where it is at most 1 or the anchor holds the bucket
-    supported: bytes  # (2, 2**cell_bits) bits: two samples of the pool hold a long gram of the cell
-    held: bytes | None  # likewise: the anchor holds one
+    seen: bytes  # (2, 2**cell_bits / 4) four cells a byte, 2 bits each, lowest first: `Sketch.seen`
+    held: bytes | None  # (2, 2**cell_bits / 8) bits: the anchor holds a long gram of the cell
     lifts: bytes | None  # (FEATURES,) as int8: 16 * log2 of how much commoner a bucket is in the target
     target_levels: bytes | None  # (FEATURES,) 8 * log2(1 + df) of the target
 
@@ -126,7 +126,7 @@ class Lens:
             weight_cap=weight_cap,
             target_strength=target_strength,
             levels=pack(levels),
-            supported=pack_bits(pool.seen > 1),
+            seen=pack(_in_fours(pool.seen)),
             held=None if anchor is None else pack_bits(anchor.seen > 0),
             lifts=None if target is None else pack(_lifts(pool, target).view(np.uint8)),
             target_levels=None if target is None else pack(_levels(target.df + np.uint32(1))),
@@ -160,8 +160,16 @@ class Lens:
         likeness: npt.NDArray[np.float64] = np.exp2(self.target_strength * sums / (look.support * look.shown + _DOUBT))
         return likeness
 
-    def look(self, data: bytes | memoryview, offsets: npt.NDArray[np.int64], salts: Salts | None = None) -> Look:
+    def look(
+        self,
+        data: bytes | memoryview,
+        offsets: npt.NDArray[np.int64],
+        salts: Salts | None = None,
+        counted: npt.NDArray[np.bool_] | None = None,
+    ) -> Look:
         """The grams of samples; arguments as for `Sketch.count`.
+
+        ``counted`` (n,): whether the pool's sketch counted the sample, which does not support itself; None: all.
 
         A look takes about four times the memory of the text, twice that while it is made: look at a few MB at a time.
         """
@@ -169,24 +177,36 @@ class Lens:
         looks = []
         for block in blocks(offsets, len(offsets), BLOCK_BYTES):
             found = grams(data, offsets[block.start : block.stop + 1], self.gram, self.supported_gram)
-            supported = self._test(self._supported, found)
-            held = np.zeros(len(supported), dtype=bool) if self.held is None else self._test(self._held, found)
+            itself = np.uint8(1) if counted is None else np.repeat(counted[block].view(np.uint8), np.diff(found.rows))
+            supported = self._holders(found) > itself
+            held = np.zeros(len(supported), dtype=bool) if self.held is None else self._is_held(found)
             looks.append(Look(found.rows, found.positions, found.buckets, supported, held))
         return replace(_joined(looks), salts=salts)
 
     def __getstate__(self) -> dict[str, Any]:
         return {one.name: getattr(self, one.name) for one in fields(self)}  # not what was expanded
 
-    def _test(self, bits: Bytes, found: Grams) -> npt.NDArray[np.bool_]:
-        """Whether both cells of each long gram are set."""
-        result = np.ones(len(found.longs), dtype=bool)
-        for row, cells in zip(bits, cells_of(found.longs, self.cell_bits), strict=True):
-            result &= (row[cells >> 3] >> (cells & 7).astype(np.uint8) & 1).view(bool)
-        return result
+    def _holders(self, found: Grams) -> Bytes:
+        """(m,) How many samples that the pool's sketch counted hold each long gram: 0, 1, or 2 for more."""
+        one, other = (
+            row[cells >> 2] >> ((cells & 3) << 1).astype(np.uint8) & np.uint8(3)
+            for row, cells in zip(self._seen, cells_of(found.longs, self.cell_bits), strict=True)
+        )
+        holders: Bytes = np.minimum(one, other)
+        return holders
+
+    def _is_held(self, found: Grams) -> npt.NDArray[np.bool_]:
+        """(m,) Whether the anchor holds each long gram."""
+        one, other = (
+            (row[cells >> 3] >> (cells & 7).astype(np.uint8) & 1).view(bool)
+            for row, cells in zip(self._held, cells_of(found.longs, self.cell_bits), strict=True)
+        )
+        held: npt.NDArray[np.bool_] = one & other
+        return held
 
     @cached_property
-    def _supported(self) -> Bytes:
-        return unpack(self.supported).reshape(2, -1)
+    def _seen(self) -> Bytes:
+        return unpack(self.seen).reshape(2, -1)
 
     @cached_property
     def _held(self) -> Bytes:
@@ -199,6 +219,14 @@ def _levels(df: npt.NDArray[np.uint32]) -> Bytes:
     levels = np.minimum(8 * np.log2(np.maximum(df, 1), dtype=np.float32), _TOP_LEVEL)
     rounded: Bytes = np.rint(levels).astype(np.uint8)
     return rounded
+
+
+def _in_fours(cells: Bytes) -> Bytes:
+    """Values of 0 to 3, four to a byte, the lowest bits first."""
+    packed: Bytes = np.zeros_like(cells[:, ::4])
+    for place in range(4):
+        packed |= cells[:, place::4] << np.uint8(2 * place)
+    return packed.ravel()
 
 
 def _lifts(pool: Sketch, target: Sketch) -> npt.NDArray[np.int8]:

@@ -25,7 +25,7 @@ class Objective(Protocol):
     """A value f(S) over sets of one pool, grown one sample at a time."""
 
     def gains_alone(self) -> Floats:
-        """f({x}) of every sample, shape (n,): the first upper bounds of what it can add."""
+        """f({x}) of every sample or a little more, shape (n,): the first upper bounds of what it can add."""
 
     def gain(self, index: int, enough: float = 0.0) -> tuple[float, bool]:
         """(f(S + [x]) - f(S), True); or (an upper bound of it below ``enough``, False) as soon as one is known."""
@@ -56,7 +56,7 @@ class Ratio:
         self._unseen_of_set = 0
 
     def gains_alone(self) -> Floats:
-        return self._context.sizes_alone().astype(np.float64)
+        return self._context.bounds_alone().astype(np.float64)
 
     def gain(self, index: int, enough: float = 0.0) -> tuple[float, bool]:
         return self._context.conditional_size(index, enough)

@@ -16,7 +16,7 @@ from zipspark.core.lens import Lens
 from zipspark.core.presets import make_codec
 from zipspark.core.selection import Reach
 from zipspark.core.sketch import SAMPLE_BYTES, Salts, Sketch, salt_of
-from zipspark.core.views import features, order, supported_text
+from zipspark.core.views import cut_texts, features, order
 from zipspark.limits import NO_GROUP
 
 _BLOCK = 2**22  # bytes of text looked at together
@@ -44,21 +44,31 @@ class Eye:
     lens: Lens | None  # none: samples are seen as they are
     usual: float = 0.0  # the median order of the pool's samples (`zipspark.core.views`); 0: order does not matter
     in_groups: bool = False  # each group is covered for itself (`zipspark.core.sketch.salt_of`)
+    below: str | None = None  # the lens knows the pool from the samples with a content hash below it; None: from all
 
     @classmethod
-    def opened(cls, choice: Choice, lens: Lens, sample: Sequence[bytes], in_groups: bool = False) -> Eye:
-        """An eye that knows what is usual in the pool, from a ``sample`` of its texts."""
+    def opened(
+        cls, choice: Choice, lens: Lens, sample: Sequence[bytes], in_groups: bool = False, below: str | None = None
+    ) -> Eye:
+        """An eye that knows what is usual in the pool, from a ``sample`` of its texts: those of the lowest hashes."""
         usual = 0.0
         if choice.guard and sample:
             data, offsets = joined(sample)
             usual = float(np.median(order(data, offsets, lens.look(data, offsets))))
-        return cls(choice, lens, usual, in_groups)
+        return cls(choice, lens, usual, in_groups, below)
 
 
-def look_at(samples: Sequence[bytes], alone: Sizes | None, eye: Eye, groups: Sequence[str | None] = ()) -> Seen:
+def look_at(
+    samples: Sequence[bytes],
+    hashes: Sequence[str],
+    alone: Sizes | None,
+    eye: Eye,
+    groups: Sequence[str | None] = (),
+) -> Seen:
     """Views of ``samples`` and what the guard says of them.
 
     Args:
+        hashes: (n,) content hash of each.
         alone: (n,) the compressed size of each; None: measured here, where the guard needs it.
         groups: (n,) of each, where the eye asks for them.
     """
@@ -71,13 +81,18 @@ def look_at(samples: Sequence[bytes], alone: Sizes | None, eye: Eye, groups: Seq
     for block in blocks(np.concatenate([[0], np.cumsum(lengths(samples))]), len(samples), _BLOCK):
         texts = samples[block]
         data, offsets = joined(texts)
-        look = lens.look(data, offsets, salts_of(groups[block]) if eye.in_groups else None)
+        salts = salts_of(groups[block]) if eye.in_groups else None
+        counted = None if eye.below is None else np.array([name < eye.below for name in hashes[block]])
+        look = lens.look(data, offsets, salts, counted)
         if choice.guard:
             reasons += guarded(texts, make_codec(choice).sizes(texts) if alone is None else alone[block], look)
         else:
             reasons += [None] * len(texts)
-        view = features if choice.objective == "coverage" else supported_text
-        views += view(data, offsets, look, eye.usual)
+        if choice.objective == "coverage":
+            views += features(data, offsets, look, eye.usual)
+        else:
+            cut = cut_texts(data, offsets, look, eye.usual)
+            views += [cut.get(at, text) for at, text in enumerate(texts)]
         likeness.append(lens.likeness(look))
     return Seen(views, reasons, np.concatenate([*likeness, np.empty(0)]))
 
@@ -87,12 +102,17 @@ def sketch_of(contents: Mapping[str, bytes], choice: Choice, groups: Mapping[str
 
     ``groups`` (content hash -> group), where features are counted within groups.
     """
-    below = lowest_share(SAMPLE_BYTES / max(sum(map(len, contents.values())), 1))
+    below = counted_below(sum(map(len, contents.values())))
     names = [name for name in contents if below is None or name < below]
     sketch = Sketch(choice.gram, choice.supported_gram)
     salts = None if groups is None else salts_of([groups[name] for name in names])
     sketch.count(*joined([contents[name] for name in names]), salts)
     return sketch
+
+
+def counted_below(total: int) -> str | None:
+    """Of a pool of ``total`` bytes, the sketch counts the samples with a content hash below this; None: all."""
+    return lowest_share(SAMPLE_BYTES / max(total, 1))
 
 
 def salts_of(groups: Sequence[str | None]) -> Salts:

@@ -91,10 +91,16 @@ class Lazy:
         bounds = (-gains[among] / costs[among]).tolist()
         heap = list(zip(bounds, among.tolist(), repeat(-1), gains[among].tolist(), strict=False))
         heapq.heapify(heap)
+        misfits = 0
         while heap and (forced or not limit.reached):
             _, index, measured_at, gain = heap[0]
             if not (forced or limit.fits(index)):
                 heapq.heappop(heap)
+                misfits += 1
+                if misfits > len(heap) // _MANY:  # the budget is nearly spent: the others go at once
+                    heap = [entry for entry in heap if limit.fits(entry[1])]
+                    heapq.heapify(heap)
+                    misfits = 0
             elif measured_at == len(picks.indices):
                 verdict = judge(index, gain)
                 if verdict == "end":
@@ -120,19 +126,28 @@ class Greedy:
         self, objective: Coverage, costs: Floats, limit: Limit, kept: Indices = _NONE, judge: Judge = _always
     ) -> Picks:
         picks = Picks()
-        others = np.ones(len(costs), dtype=bool)
-        others[kept] = False
-        self._fill(picks, kept, objective, costs, limit, forced=True, judge=_always)
-        self._fill(picks, np.flatnonzero(others), objective, costs, limit, forced=False, judge=judge)
+        first = np.zeros(len(costs), dtype=bool)
+        first[kept] = True
+        others = ~first
+        self._fill(picks, first, objective, costs, limit, forced=True, judge=_always)
+        self._fill(picks, others, objective, costs, limit, forced=False, judge=judge)
         return picks
 
     def _fill(
-        self, picks: Picks, among: Indices, objective: Coverage, costs: Floats, limit: Limit, forced: bool, judge: Judge
+        self,
+        picks: Picks,
+        waiting: npt.NDArray[np.bool_],  # (n,) who may be picked
+        objective: Coverage,
+        costs: Floats,
+        limit: Limit,
+        forced: bool,
+        judge: Judge,
     ) -> None:
-        for index in _best_first(objective.gains(), costs, among):
+        for index in _best_first(objective.gains(), costs, waiting):
             if limit.reached and not forced:
                 break
             if not (forced or limit.fits(index)):
+                waiting &= limit.fitting()  # what no longer fits never will
                 continue
             gain = float(objective.gains()[index])
             verdict = judge(index, gain)
@@ -142,17 +157,16 @@ class Greedy:
                 _pick(index, gain, picks, objective, limit)
 
 
-def _best_first(gains: Floats, costs: Floats, among: Indices) -> Iterator[int]:
-    """Each of ``among``, the best of those not yet given first, by ``gains`` as they are when it is asked for.
+def _best_first(gains: Floats, costs: Floats, waiting: npt.NDArray[np.bool_]) -> Iterator[int]:
+    """Each index that is ``waiting``, the best first, by ``gains`` as they are when it is asked for; then it is not.
 
-    They may only fall meanwhile. So what is above the bar that all others are below need not be compared with these.
+    They may only fall meanwhile, and others may stop waiting. So what is above the bar that all others are below need
+    not be compared with these.
     """
-    waiting = np.zeros(len(costs), dtype=bool)
-    waiting[among] = True
-    while len(among):
+    while len(among := np.flatnonzero(waiting)):
         scores = gains[among] / costs[among]
         if not scores.max() > 0:
-            yield from among.tolist()
+            yield from (index for index in among.tolist() if waiting[index])
             return
         watched, bar = among, 0.0
         if len(among) > _WATCHED:
@@ -166,7 +180,6 @@ def _best_first(gains: Floats, costs: Floats, among: Indices) -> Iterator[int]:
                 break
             waiting[watched[at]] = False
             yield int(watched[at])
-        among = among[waiting[among]]
 
 
 @dataclass(frozen=True)
@@ -254,6 +267,7 @@ def _lowest(ratios: Floats, among: Indices, count: int) -> Indices:
     return among[np.argsort(ratios[among], kind="stable")[:count]]
 
 
+_MANY = 16  # one sample in so many that no longer fits makes it worth looking for all the others
 _WATCHED = 512  # samples: their scores are compared within microseconds, and hold for a hundred picks or so
 
 # Keeps a bound that is "below the rival" from rounding up to it, which would measure the same sample for ever.

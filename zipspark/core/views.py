@@ -11,7 +11,6 @@ whoever is suspected wrongly loses some gain, and no sample is lost.
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -28,8 +27,8 @@ IN_ORDER = 0.85
 _EMPTY = b" "  # the view of a sample of which nothing counts: compresses to a byte, so its gain is about 0
 
 
-def supported_text(data: bytes | memoryview, offsets: Offsets, look: Look, usual: float = 1.0) -> list[bytes]:
-    """The text of each sample that counts, never empty: the view for objective `ratio`.
+def cut_texts(data: bytes | memoryview, offsets: Offsets, look: Look, usual: float = 1.0) -> dict[int, bytes]:
+    """Of the samples (by position) of which not all counts, the text that does, never empty: the view for `ratio`.
 
     Args:
         data, offsets: samples as `grams.grams` takes them.
@@ -38,17 +37,18 @@ def supported_text(data: bytes | memoryview, offsets: Offsets, look: Look, usual
             them. 0: nothing is out of order, so only what the anchor holds is taken out.
     """
     counts = ~look.held & _trusted(data, offsets, look, usual)
-    views = [bytes(data[start:end]) for start, end in pairwise(offsets.tolist())]
+    views = {}
     for row in np.unique(_rows(look)[~counts]).tolist():
         grams = slice(int(look.rows[row]), int(look.rows[row + 1]))
-        views[row] = _cut(views[row], look.positions[grams] - offsets[row], counts[grams])
+        text = bytes(data[offsets[row] : offsets[row + 1]])
+        views[row] = _cut(text, look.positions[grams] - offsets[row], counts[grams])
     return views
 
 
 def features(data: bytes | memoryview, offsets: Offsets, look: Look, usual: float = 1.0) -> list[bytes]:
     """The features of each sample that count (see `Look.features`): the view for objective `coverage`.
 
-    The arguments are those of `supported_text`.
+    The arguments are those of `cut_texts`.
     """
     return replace(look, supported=look.supported & _trusted(data, offsets, look, usual)).features()
 
@@ -67,10 +67,12 @@ def _trusted(data: bytes | memoryview, offsets: Offsets, look: Look, usual: floa
     """(m,) Whether a gram counts, as far as order goes."""
     # Who is supported all over is in order: that saves most of the work.
     doubtful = np.flatnonzero(np.repeat(look.support < IN_ORDER * usual, look.shown))
+    trusted = np.ones(len(look.supported), dtype=bool)
+    if not len(doubtful):
+        return trusted
     junctions, words = _kinds(data, offsets, look.positions[doubtful])
     supported, rows = look.supported[doubtful], _rows(look)[doubtful]
     in_order = _order(junctions, words, supported, rows, len(look.shown)) >= IN_ORDER * usual
-    trusted = np.ones(len(look.supported), dtype=bool)
     trusted[doubtful] = in_order[rows] | (supported & ~junctions)
     return trusted
 

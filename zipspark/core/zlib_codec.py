@@ -79,6 +79,9 @@ class ZlibContext:
     def sizes_alone(self) -> Sizes:
         return self.emptied().sizes_with(range(len(self._pool)))
 
+    def bounds_alone(self) -> Sizes:
+        return self.sizes_alone()
+
     def conditional_size(self, index: int, enough: float = 0.0) -> tuple[int, bool]:
         return self._size_with(index) - self.compressed, True
 

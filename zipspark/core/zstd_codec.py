@@ -112,21 +112,22 @@ class ZstdCodec:
 class _Layer:
     """One dictionary over a run of S, and the sizes it gave."""
 
-    def __init__(self, samples: int) -> None:
+    def __init__(self, samples: int, codec: ZstdCodec) -> None:
         self.content = bytearray()
-        self.compressor: zstandard.ZstdCompressor | None = None  # none while there is no content
+        self.codec = codec
+        self.compressor = codec.dictionary(b"")
         self.version = 0  # counts rebuilds
         self.measured = array("i", [-1]) * samples  # (n,) version at which a sample was sized
         self.sizes = array("i", [0]) * samples  # (n,) its size then, bytes
 
-    def rebuild(self, codec: ZstdCodec) -> None:
-        self.compressor = codec.dictionary(bytes(self.content))
+    def rebuild(self) -> None:
+        self.compressor = self.codec.dictionary(bytes(self.content))
         self.version += 1
 
-    def clear(self) -> None:
-        self.content.clear()
-        self.compressor = None
-        self.version += 1
+    def size(self, index: int, sample: bytes) -> int:
+        self.measured[index] = self.version
+        self.sizes[index] = size = _size(self.compressor, sample)
+        return size
 
 
 class ZstdContext:
@@ -135,35 +136,39 @@ class ZstdContext:
     def __init__(self, pool: Sequence[bytes], codec: ZstdCodec) -> None:
         self._pool = pool
         self._codec = codec
-        self._alone: array[int] | None = None  # (n,) sizes with nothing chosen, measured when first asked for
         # Bytes at which each layer is full; none holds more than the window.
         self._full = *(size for size in LAYER_BYTES[:-1] if size < codec.window), min(codec.window, LAYER_BYTES[-1])
-        self._layers = [_Layer(len(pool)) for _ in self._full]  # smallest, with the latest picks, first
+        self._layers = [self._new_layer() for _ in self._full]  # smallest, with the latest picks, first
         self._closed: list[_Layer] = []  # full layers of the largest size, oldest first
+        self._nothing = self._new_layer()  # no sample adds more than alone
+        self._asked = [self._nothing]  # the layers with content, and nothing, in the order they are asked
         self.raw = 0
         self.compressed = 0
 
+    def bounds_alone(self) -> Sizes:
+        # Level 1 needs half the time of level 3 for a few per cent more bytes, and most samples are never asked for.
+        compressor = replace(self._codec, level=min(self._codec.level, 1)).dictionary(b"")
+        return np.fromiter((_size(compressor, sample) for sample in self._pool), np.int64, len(self._pool))
+
     def sizes_alone(self) -> Sizes:
-        return np.asarray(self._sizes_alone(), dtype=np.int64)
+        return np.fromiter(map(self._nothing.size, range(len(self._pool)), self._pool), np.int64, len(self._pool))
 
     def conditional_size(self, index: int, enough: float = 0.0) -> tuple[int, bool]:
-        # The largest layers first: they hold most of S, so they tell soonest that x adds too little, and they change
-        # least often, so their answers are mostly at hand.
-        smallest = self._sizes_alone()[index]
+        smallest = _MAX
         unknown = []
-        for layer in (*self._closed, *reversed(self._layers)):
+        for layer in self._asked:
             if layer.measured[index] == layer.version:
-                smallest = min(smallest, layer.sizes[index])
-            elif layer.compressor is not None:
-                unknown.append((layer, layer.compressor))
-        sample = self._pool[index]
-        for layer, compressor in unknown:
+                size = layer.sizes[index]
+                if size < smallest:
+                    smallest = size
+            else:
+                unknown.append(layer)
+        for layer in unknown:
             if smallest < enough:
                 return smallest, False
-            size = _size(compressor, sample)
-            layer.sizes[index] = size
-            layer.measured[index] = layer.version
-            smallest = min(smallest, size)
+            size = layer.size(index, self._pool[index])
+            if size < smallest:
+                smallest = size
         return smallest, True
 
     def sizes_with(self, indices: Indices) -> Sizes:
@@ -183,20 +188,21 @@ class ZstdContext:
             if changed + 2 == len(self._full):
                 self._make_room(len(self._layers[changed].content))
             self._layers[changed + 1].content += self._layers[changed].content
-            self._layers[changed].clear()
+            self._layers[changed].content.clear()
             changed += 1
-        self._layers[changed].rebuild(self._codec)
+        self._layers[changed].rebuild()
+        # The largest first: they hold most of S, so they tell soonest that x adds too little, and they change least
+        # often, so their answers are mostly at hand.
+        by_size = [*self._closed, *reversed(self._layers)]
+        self._asked = [*(layer for layer in by_size if layer.content), self._nothing]
 
     def emptied(self) -> ZstdContext:
         context = ZstdContext(self._pool, self._codec)
-        context._alone = self._sizes_alone()
+        context._nothing, context._asked = self._nothing, [self._nothing]
         return context
 
-    def _sizes_alone(self) -> array[int]:
-        if self._alone is None:
-            compressor = self._codec.dictionary(b"")
-            self._alone = array("i", (_size(compressor, sample) for sample in self._pool))
-        return self._alone
+    def _new_layer(self) -> _Layer:
+        return _Layer(len(self._pool), self._codec)
 
     def _make_room(self, size: int) -> None:
         """Close the largest layer if ``size`` more bytes do not fit; forget what has left the window."""
@@ -204,7 +210,7 @@ class ZstdContext:
         if not full.content or len(full.content) + size <= self._full[-1]:
             return
         self._closed.append(full)
-        self._layers[-1] = _Layer(len(self._pool))
+        self._layers[-1] = self._new_layer()
         while self._closed and sum(len(layer.content) for layer in self._closed[1:]) + size >= self._codec.window:
             del self._closed[0]
 
@@ -231,4 +237,5 @@ def _size(compressor: zstandard.ZstdCompressor, sample: bytes) -> int:
     return max(1, size - _FRAME_BYTES)
 
 
+_MAX = 2**31 - 1
 _FRAME_BYTES = len(zstandard.ZstdCompressor(compression_params=_parameters(3)).compress(b""))

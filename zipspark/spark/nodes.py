@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from zipspark.config import Choice
 from zipspark.core.lens import Lens
+from zipspark.core.pieces import Pieces
 from zipspark.core.seen import reach_of
 from zipspark.core.selection import Offer, Ranking, Reach, rank
 from zipspark.errors import EngineError
@@ -68,7 +71,7 @@ class Ranker:
 
         Ties are decided by ``zip_id``, or with ``positional`` by the order of ``rows``.
         """
-        views = rows["view"].to_pylist()
+        views = _pieces(rows["view"])
         offer = Offer(
             views=views,
             sizes=rows["bytes"].to_numpy(),
@@ -88,9 +91,9 @@ class Ranker:
             reach=self._own_reach(views) if self.own_reach else self.aid.reach,
             overshoot=self.overshoot,
         )
-        return ranked(rows if self.views else without_views(rows), ranking)
+        return ranked(rows, ranking, [views[index] for index in ranking] if self.views else None)
 
-    def _own_reach(self, views: list[bytes]) -> Reach | None:
+    def _own_reach(self, views: Sequence[bytes]) -> Reach | None:
         if self.until is None or not self.until.by_share:
             return None
         assert self.aid.lens is not None
@@ -131,6 +134,18 @@ class RankNodes:
             yield from handed_up(self.ranker(node, rows))
 
 
+def _pieces(column: pa.ChunkedArray) -> Pieces:
+    """The rows of a binary column without nulls."""
+    width: Any = np.int64 if pa.types.is_large_binary(column.type) else np.int32
+    buffers: list[bytes | memoryview] = []
+    offsets: list[npt.NDArray[np.integer[Any]]] = []
+    for chunk in column.chunks:
+        _, ends, values = chunk.buffers()
+        buffers.append(b"" if values is None else memoryview(values))
+        offsets.append(np.frombuffer(ends, width)[chunk.offset : chunk.offset + len(chunk) + 1])
+    return Pieces(buffers, offsets)
+
+
 def named(rows: pa.Table) -> pa.Table:
     """Rows sorted by content and `COPY_ORDER`, with their ``zip_id`` (as `identity.with_ids` gives it)."""
     contents = rows["content"].to_pylist()
@@ -147,18 +162,20 @@ def named(rows: pa.Table) -> pa.Table:
     return rows.append_column("zip_id", pa.array(ids, pa.string()))
 
 
-def ranked(rows: pa.Table, ranking: Ranking) -> pa.Table:
-    """`CANDIDATES` of the picks of ``ranking``, in order."""
-    picked = rows.select([name for name in CANDIDATES.names if name not in ("rank", "marginal_ratio")])
-    picked = picked.take(pa.array(ranking.indices))
-    picked = picked.append_column("rank", pa.array(np.arange(len(ranking)), pa.int64()))
+def ranked(rows: pa.Table, ranking: Ranking, views: list[bytes] | None) -> pa.Table:
+    """`CANDIDATES` of the picks of ``ranking``, in order, with their ``views``, if anybody ranks them again."""
+    new = ("view", "rank", "marginal_ratio")
+    # Taken with the rest, Arrow would copy the views of all rows to take a few.
+    picked = rows.select([name for name in CANDIDATES.names if name not in new]).take(pa.array(ranking.indices))
     marginal = pa.array(ranking.marginal_ratios, pa.float64(), from_pandas=True)  # NaN becomes null
-    return picked.append_column("marginal_ratio", marginal).cast(CANDIDATES)
-
-
-def without_views(rows: pa.Table) -> pa.Table:
-    """The same rows, their views null."""
-    return rows.set_column(rows.column_names.index("view"), "view", pa.nulls(len(rows), pa.binary()))
+    columns = {
+        "view": pa.nulls(len(ranking), pa.binary()) if views is None else pa.array(views, pa.binary()),
+        "rank": pa.array(np.arange(len(ranking)), pa.int64()),
+        "marginal_ratio": marginal,
+    }
+    for name, column in columns.items():
+        picked = picked.append_column(name, column)
+    return picked.select(CANDIDATES.names).cast(CANDIDATES)
 
 
 def handed_up(picked: pa.Table) -> Iterator[pa.RecordBatch]:

@@ -106,7 +106,8 @@ class _See:
             texts = rows.column("text").take(pa.array(places)).to_pylist()
             ratios = rows.column("ratio").take(pa.array(places)).to_numpy(zero_copy_only=False)
             alone = np.rint(lengths(texts) / ratios).astype(np.int64)
-            found = look_at(texts, alone, self.eye, rows.column("group").take(pa.array(places)).to_pylist())
+            hashes, groups = (rows.column(name).take(pa.array(places)).to_pylist() for name in ("content", "group"))
+            found = look_at(texts, hashes, alone, self.eye, groups)
             columns = {name: rows.column(name) for name in rows.schema.names}
             barred, reasons = columns["barred"].to_pylist(), columns["reason"].to_pylist()
             views: list[bytes | None] = [None] * len(barred)

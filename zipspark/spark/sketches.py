@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from zipspark.config import Choice
-from zipspark.core.seen import joined, lowest_share, salts_of
+from zipspark.core.seen import counted_below, joined, salts_of
 from zipspark.core.sketch import SAMPLE_BYTES, Sketch
 from zipspark.spark.batches import batch, first_of_each, spark_schema
 from zipspark.spark.identity import COPY_ORDER
@@ -25,7 +25,7 @@ def sketch_of(texts: DataFrame, total: int, choice: Choice, in_groups: bool = Fa
     Of more than `SAMPLE_BYTES` those with the lowest content hashes are counted. ``in_groups``: features also within
     groups (a column ``group``; rows need `COPY_ORDER` too, as a content is in the group of the row that is kept).
     """
-    below = lowest_share(SAMPLE_BYTES / max(total, 1))
+    below = counted_below(total)
     sample = texts if below is None else texts.where(F.col("content") < below)
     tasks = max(1, -(-min(total, SAMPLE_BYTES) // _TASK_BYTES))
     order = ["content", *(COPY_ORDER if in_groups else ())]

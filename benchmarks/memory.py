@@ -1,0 +1,109 @@
+"""Memory that a Python worker needs to rank one part, its text included, as multiples of that text.
+
+Each in a process of its own, which has ranked a few samples before: the libraries that every worker holds, 150 MB, do
+not count. What it ranks comes from a stream of Arrow batches, as from Spark. Linux only.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from re import search
+from tempfile import TemporaryDirectory
+
+import click
+import numpy as np
+import pyarrow as pa
+from core import first_records, machine, rendered
+from rich.console import Console
+from rich.table import Table
+
+from zipspark import demo
+from zipspark.config import Choice
+from zipspark.core.codecs import lengths
+from zipspark.core.lens import Lens
+from zipspark.core.parts import PART_BYTES
+from zipspark.core.presets import content_hash, trained_header
+from zipspark.core.seen import Eye, counted_below, look_at, sketch_of
+from zipspark.core.zstd_codec import HEADER_SAMPLES
+from zipspark.spark.nodes import Aid, Ranker, RankParts
+from zipspark.spark.plan import Quotas
+from zipspark.units import format_bytes
+
+BATCH_ROWS = 1000  # of a batch from Spark
+SHARE = 15  # a part hands up one byte in so many
+
+
+@click.command(help=__doc__)
+@click.argument("pool", required=False, type=click.Path(exists=True, path_type=Path))
+@click.option("--rows", default=54_000, show_default=True, help="samples read from the start of POOL")
+def main(pool: Path | None, rows: int) -> None:
+    """POOL is a Parquet file of records; without one, the demo corpus is used."""
+    out = Console()
+    samples = list(dict.fromkeys(rendered(first_records(pool, rows) if pool else list(demo.corpus()))))
+    part = samples[: int(np.searchsorted(np.cumsum(lengths(samples)), PART_BYTES))]
+    contents = dict(sorted((content_hash(text), text) for text in part))
+    size = sum(map(len, part))
+    table = Table("objective", "text of the part", "peak", "times the text")
+    for objective in ("ratio", "coverage"):
+        ranks, rows_of_part = task_of(contents, Choice(objective=objective), size)
+        with TemporaryDirectory() as folder, ProcessPoolExecutor(1, mp_context=get_context("spawn")) as alone:
+            stream = f"{folder}/part.arrow"
+            with pa.OSFile(stream, "wb") as file, pa.ipc.new_stream(file, rows_of_part.schema) as writer:
+                writer.write_table(rows_of_part, max_chunksize=BATCH_ROWS)
+            peak = alone.submit(_peak, ranks, stream).result()
+        table.add_row(objective, format_bytes(size), format_bytes(peak), f"{peak / size:.1f}")
+    out.print(machine())
+    out.print(table)
+
+
+def task_of(contents: dict[str, bytes], choice: Choice, size: int) -> tuple[RankParts, pa.Table]:
+    """What Spark's task would do, and the rows it would be given."""
+    texts, hashes = list(contents.values()), list(contents)
+    first = texts[:HEADER_SAMPLES]
+    lens = Lens.of(sketch_of(contents, choice))
+    eye = Eye.opened(choice, lens, first, below=counted_below(size))
+    views = look_at(texts, hashes, None, eye).views
+    count = len(texts)
+    rows = pa.table(
+        {
+            "part": pa.array([0] * count, pa.int32()),
+            "content": pa.array(hashes),
+            "user_id": pa.nulls(count, pa.string()),
+            "file": pa.array(["part"] * count),
+            "position": pa.array(range(count), pa.int64()),
+            "group": pa.nulls(count, pa.string()),
+            "bytes": pa.array(lengths(texts)),
+            "tokens": pa.nulls(count, pa.int64()),
+            "ratio": pa.array([1.0] * count),
+            "worth": pa.nulls(count, pa.float64()),
+            "kept": pa.array([False] * count),
+            "view": pa.array(views, pa.binary()),
+        }
+    )
+    aid = Aid(trained_header(choice, first), lens if choice.objective == "coverage" else None, None)
+    quotas = Quotas("bytes", np.array([size / SHARE]), {}, {})
+    return RankParts(Ranker(quotas, choice, aid, None, overshoot=True), dedup=True), rows
+
+
+def _peak(ranks: RankParts, stream: str) -> int:
+    """Bytes by which this process grows."""
+    with pa.OSFile(stream) as file:
+        list(ranks(iter([next(iter(pa.ipc.open_stream(file)))])))
+    Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
+    before = _status("VmRSS")
+    with pa.OSFile(stream) as file:
+        for _ in ranks(iter(pa.ipc.open_stream(file))):
+            pass
+    return _status("VmHWM") - before
+
+
+def _status(name: str) -> int:
+    found = search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found
+    return int(found[1]) * 1024
+
+
+if __name__ == "__main__":
+    main()
