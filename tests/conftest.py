@@ -24,6 +24,9 @@ CONF = {
     # A quarter of a large machine is far more than a test may need: what needs it, fails here.
     "spark.driver.memory": "1g",
 }
+if REMOTE:
+    # Compiling a query costs more than running it on a few rows. On classic Spark they are compiled, as for users.
+    CONF |= {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import zlib
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -77,6 +78,7 @@ def test_zlib_sizes_alone_are_those_of_each_sample():
     context = ZlibCodec().context(pool)
     context.add(3)  # changes nothing about samples alone
     assert context.sizes_alone().tolist() == ZlibCodec().sizes(pool).tolist() == expected
+    assert context.bounds_alone().tolist() == expected
 
 
 # --- zstd -----------------------------------------------------------------------------------------------------------
@@ -213,6 +215,16 @@ def test_zstd_sizes_are_never_below_one_nor_above_the_sample_alone(pool, level):
         before = context.compressed
         context.add(row)
         assert context.compressed == before + sizes[row]
+
+
+def test_zstd_bounds_are_a_few_per_cent_above_sizes():
+    pool = chat_texts(500)
+    context = ZstdCodec().trained(pool[:200]).context(pool)
+    above = context.bounds_alone() / context.sizes_alone()
+    assert 1 <= np.median(above) < 1.1
+    assert (above > 0.95).mean() > 0.99
+    fastest = ZstdCodec(level=1).context(pool)
+    assert fastest.bounds_alone().tolist() == fastest.sizes_alone().tolist()
 
 
 def test_zstd_takes_off_the_bytes_of_the_frame():

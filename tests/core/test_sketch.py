@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import pickle
 import random
 from collections import Counter
@@ -13,10 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from zipspark import demo
+from zipspark.config import Choice
 from zipspark.core import lens as lens_module
+from zipspark.core import seen as seen_module
 from zipspark.core import sketch as module
 from zipspark.core.grams import EVERY, FEATURES, grams
 from zipspark.core.lens import Lens
+from zipspark.core.seen import counted_below, sketch_of
 from zipspark.core.sketch import SAMPLE_BYTES, Sketch, salt_of
 
 CELL_BITS = 16  # of the sketches here: few grams, small tables
@@ -149,6 +154,27 @@ def test_a_look_tells_what_sets_tell(pool, anchor, samples):
         useful = {bucket for bucket, long in shown if holders[long] >= 2 and long not in held}
         assert np.frombuffer(features[row], dtype="<u4").tolist() == sorted(useful)
     assert len(features) == len(samples)
+
+
+def test_a_sample_that_was_not_counted_needs_one_other_and_one_that_was_needs_two():
+    shared, lone, outside = (random.Random(seed).randbytes(100) for seed in (7, 8, 9))
+    lens = Lens.of(sketched([shared + lone, shared]))
+    samples = [shared, lone, outside]
+    assert lens.look(*joined(samples)).support.tolist() == [1, 0, 0]
+    assert lens.look(*joined(samples), counted=np.zeros(3, dtype=bool)).support.tolist() == [1, 1, 0]
+    assert lens.look(*joined(samples), counted=np.array([False, True, True])).support.tolist() == [1, 0, 0]
+
+
+def test_support_does_not_depend_on_whether_a_sample_was_counted(monkeypatch):
+    pool = [record["response"].encode() for record in list(demo.corpus())[:2000]]
+    pool = list(dict.fromkeys(text for text in pool if len(text) > 200))
+    contents = {hashlib.md5(text).hexdigest(): text for text in pool}
+    monkeypatch.setattr(seen_module, "SAMPLE_BYTES", sum(map(len, pool)) // 2)
+    below = counted_below(sum(map(len, pool)))
+    counted = np.array([name < below for name in contents])
+    support = Lens.of(sketch_of(contents, Choice())).look(*joined(pool), counted=counted).support
+    assert 0.4 < counted.mean() < 0.6
+    assert abs(support[counted].mean() - support[~counted].mean()) < 0.03
 
 
 def test_features_are_of_supported_text_that_the_anchor_does_not_hold():

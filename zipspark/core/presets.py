@@ -13,6 +13,7 @@ reference  the program released with the paper, pick for pick: a set's bytes are
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from hashlib import md5
 from typing import Any
 
@@ -65,13 +66,16 @@ def proven_codec(choice: Choice) -> dict[str, Any]:
     facts = {"name": codec.name, "level": codec.level, "window": codec.window}
     if not isinstance(codec, ZstdCodec):
         return facts
-    check = codec.self_check()
+    check = _self_check(codec)
     if not check.seen:
         raise EngineError(
             f"window must be one that zstd sees to its end: of a duplicate {format_bytes(check.window)} back it needs "
             f"{check.conditional:,} bytes at level {codec.level}, {check.alone:,} alone; give a smaller --window"
         )
     return facts | {"self_check": {"alone": check.alone, "conditional": check.conditional, "seen": check.seen}}
+
+
+_self_check = cache(ZstdCodec.self_check)  # a third of a second; a process has one zstd
 
 
 def content_hash(sample: bytes) -> str:

@@ -71,7 +71,7 @@ class Ranker:
 
         Ties are decided by ``zip_id``, or with ``positional`` by the order of ``rows``.
         """
-        views = _pieces(rows["view"])
+        views = pieces(rows["view"])
         offer = Offer(
             views=views,
             sizes=rows["bytes"].to_numpy(),
@@ -134,7 +134,7 @@ class RankNodes:
             yield from handed_up(self.ranker(node, rows))
 
 
-def _pieces(column: pa.ChunkedArray) -> Pieces:
+def pieces(column: pa.ChunkedArray) -> Pieces:
     """The rows of a binary column without nulls."""
     width: Any = np.int64 if pa.types.is_large_binary(column.type) else np.int32
     buffers: list[bytes | memoryview] = []

@@ -202,8 +202,9 @@ def _local_settings() -> dict[str, str]:
         # Of 200 partitions most would be empty here. Adaptive execution, on by default, only ever joins small ones.
         "spark.sql.shuffle.partitions": "16",
         # Java's second compiler pays off after minutes; here it only takes the cores from the work (0.85 to 0.9 of the
-        # wall time of 136,000 rows on two cores without it).
-        "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1",
+        # wall time of 136,000 rows on two cores without it). Room for code is then a fifth of the usual, and full after
+        # half a minute of small jobs: Java stops compiling, and everything is slow from there on.
+        "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m",
     }
     if memory := _machine_memory():
         # A quarter: Spark's own 1 GB is too little for a shuffle of documents, and the rest is for Python workers.
