@@ -19,10 +19,12 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from rich.console import Console
 
-from zipspark.config import LeakageConfig, MatrixConfig, ScoreConfig, SelectConfig, check_select
+from zipspark.config import EngineOptions, LeakageConfig, MatrixConfig, ScoreConfig, SelectConfig, check_select
 from zipspark.errors import EXIT_DONE, EXIT_INTERRUPTED, EngineError, InputError, UsageError, ZipsparkError
 from zipspark.limits import Until
 from zipspark.options import SECTIONS, is_switch, layered, options_of, read_config_file, shown
+from zipspark.storage.cleaning import leftovers, remove
+from zipspark.units import format_bytes
 
 
 class SectionedCommand(click.Command):
@@ -52,16 +54,19 @@ class OptionOf(click.Option):
         self.section = section
 
 
-def flags_of(model: type[BaseModel]) -> Callable[[Any], Any]:
-    """One flag per field of ``model``, left out (None) where it is not given; pydantic checks the values."""
+def flags_of(model: type[BaseModel], but: Sequence[str] = ()) -> Callable[[Any], Any]:
+    """One flag per field of ``model``, left out (None) where it is not given; pydantic checks the values.
+
+    ``input`` is an argument. Fields named in ``but`` are none: the command sets them.
+    """
 
     def decorate(command: Any) -> Any:
         # click shows flags in the order they were added, last first.
         for section in reversed(SECTIONS):
             for key, field in reversed(options_of(model, section).items()):
-                if key != "input":
+                if key not in ("input", *but):
                     command = click.option(_names(key, field), key, cls=OptionOf, **_flag(field))(command)
-        return click.argument("input", nargs=-1)(command)
+        return click.argument("input", nargs=-1)(command) if "input" in model.model_fields else command
 
     return decorate
 
@@ -161,6 +166,42 @@ def leakage(config: str | None, **flags: Any) -> None:
     _require(options, "input", "against", "output")
     found = _module("analysis").leakage_to(options)
     _finish(options, found, found.to_dict(), f"items: {options.output}/leakage")
+
+
+@zipspark.command(cls=SectionedCommand)
+@click.argument("output", metavar="OUT")
+@flags_of(EngineOptions, but=("output", "overwrite"))
+def verify(output: str, **flags: Any) -> None:
+    """Derive the ranking of OUT again, from its input as it was, and say whether it is the same (5: it differs).
+
+    Example: zipspark verify chosen
+    """
+    options = _options(EngineOptions, flags | {"output": output}, None)
+    found = _module("verify").verify(options)
+    _finish(options, found, found.to_dict())
+    click.get_current_context().exit(found.exit_code)
+
+
+@zipspark.command(cls=SectionedCommand)
+@click.argument("output", metavar="OUT")
+@flags_of(EngineOptions, but=("output", "overwrite", "master", "remote", "conf"))
+@click.option("--dry-run", is_flag=True, help="List only.")
+def clean(output: str, dry_run: bool, **flags: Any) -> None:
+    """List and remove what killed runs have left beside OUT: complete stages, half a result. OUT itself stays.
+
+    Example: zipspark clean chosen --dry-run
+    """
+    options = _options(EngineOptions, flags | {"output": output}, None)
+    found = leftovers(options)
+    lines = [] if found else ["nothing was left"]
+    for one in found:
+        going = not (dry_run or one.in_use)
+        if going:
+            remove(one)
+        state = "in use" if one.in_use else "removed" if going else "to remove"
+        stages = f", complete stages: {', '.join(one.stages)}" if one.stages else ""
+        lines.append(f"{state}: {one.place} ({format_bytes(one.bytes)}{stages})")
+    _finish(options, "\n".join(lines), {"dry_run": dry_run, "found": [one.to_dict() for one in found]})
 
 
 @zipspark.command()

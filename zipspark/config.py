@@ -16,6 +16,7 @@ from zipspark.options import CommaSeparated, OnOff, Size, option
 from zipspark.units import Budget, parse_budget
 
 ZLIB_WINDOW = 32 * 1024  # bytes; deflate has no larger one
+BESIDE = ("anchor", "keep", "target")  # options of `SelectConfig` that name tables beside the pool
 MAX_WINDOW = 128 * 2**20  # bytes; what zstd decoders accept without being asked (windowLog 27)
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, protected_namespaces=())
@@ -97,8 +98,11 @@ class Choice(BaseModel):
         return self
 
 
+PlainBudget = Annotated[Budget, BeforeValidator(parse_budget), PlainSerializer(lambda limit: limit.plain)]
 GroupLimits = Annotated[
-    dict[str, Budget], BeforeValidator(lambda value, info: parse_group_limits(value, info.field_name))
+    dict[str, Budget],
+    BeforeValidator(lambda value, info: parse_group_limits(value, info.field_name)),
+    PlainSerializer(lambda limits: {group: limit.plain for group, limit in limits.items()}),
 ]
 
 
@@ -222,7 +226,7 @@ class ScoreConfig(Choice, PoolOptions, EngineOptions):
 class SelectConfig(CoreOptions, PoolOptions, EngineOptions):
     """Options of ``zipspark select``, flat, as on the command line and in ``conf/select.yml``."""
 
-    budget: Annotated[Budget, BeforeValidator(parse_budget)] | None = option(
+    budget: PlainBudget | None = option(
         None,
         "choice",
         "rows (10000), share of the pool (5%), bytes (500MB) or tokens (20Mtok)",
@@ -255,6 +259,12 @@ class SelectConfig(CoreOptions, PoolOptions, EngineOptions):
     driver_cap: Size = option("256MB", "spread", "most bytes of candidates the driver fetches", metavar="SIZE")
     format: Literal["parquet", "delta", "jsonl"] = option("parquet", "result", "format of OUT/subset")
     ids_only: bool = option(False, "result", "OUT/subset has ids and ranks alone", strict=True)
+    resume: bool = option(
+        False,
+        "result",
+        "go on from what a killed run has completed, and keep that should this one fail",
+        strict=True,
+    )
 
     @model_validator(mode="after")
     def _can_be_counted(self) -> SelectConfig:
@@ -345,7 +355,7 @@ def choice_of(config: Choice) -> Choice:
 
 def choice_key(config: BaseModel) -> dict[str, Any]:
     """The options that decide the result, JSON-ready: neither engine nor display (the key of a resumable run)."""
-    not_choice = {*EngineOptions.model_fields, "format"}
+    not_choice = {*EngineOptions.model_fields, "format", "resume"}
     return config.model_dump(mode="json", by_alias=True, exclude=not_choice)
 
 

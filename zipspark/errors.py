@@ -14,6 +14,7 @@ A message is one for a person: the field, the rule, the value that broke it, and
 from __future__ import annotations
 
 EXIT_DONE = 0
+EXIT_DIFFERS = 5  # `zipspark verify` found a difference
 EXIT_INTERRUPTED = 130
 
 

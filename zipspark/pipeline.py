@@ -4,7 +4,7 @@
 
     read ─ score ─▶ scores ─ look ─▶ samples ─ survey ─▶ plan ─ parts ─▶ candidates ─ merge ─▶ picks ─ account ─▶ OUT
 
-Every arrow's head is a table in the work folder (the plan: on the driver). `_select` reads as that list.
+Every arrow's head is a table in the work folder (the plan: on the driver). `chosen` reads as that list.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, get_args
 
 from pyspark.sql import DataFrame, SparkSession
 
-from zipspark.config import MatrixConfig, ScoreConfig, SelectConfig, check_select, choice_of
+from zipspark.config import BESIDE, MatrixConfig, ScoreConfig, SelectConfig, check_select, choice_of
 from zipspark.core.lens import Lens
 from zipspark.core.presets import proven_codec, trained_header
 from zipspark.core.seen import Eye, counted_below, needs_lens
@@ -30,11 +30,11 @@ from zipspark.core.zstd_codec import HEADER_SAMPLES
 from zipspark.errors import InputError, UsageError
 from zipspark.options import layered
 from zipspark.report.summary import SetLine, Summary
-from zipspark.running import explained, manifest, said, start_session
+from zipspark.running import check_resumable, explained, manifest, run_key, said, start_session
 from zipspark.spark import ledger as ledgers
 from zipspark.spark import metrics, references, survey, tree
 from zipspark.spark import subset as subsets
-from zipspark.spark.corpus import read_corpus
+from zipspark.spark.corpus import pinned, read_corpus
 from zipspark.spark.matrix import matrix_of
 from zipspark.spark.measure import random_of, set_ratios
 from zipspark.spark.progress import Progress
@@ -50,9 +50,23 @@ logger = logging.getLogger("zipspark")
 
 TABLES = ("subset", "ledger", "quarantine", "metrics")
 STAGES = ("score", "look", "survey", "parts", "merge", "account", "write")
-BESIDE = ("anchor", "keep", "target")  # options that name tables beside the pool
 
 References = Mapping[str, Source | DataFrame | None]  # one for each of `BESIDE`
+
+
+@dataclass(frozen=True)
+class Complete:
+    """An OUT that ``--resume`` has found whole."""
+
+    output: str
+    selected: int
+    checksum: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"complete": True} | asdict(self)
+
+    def __rich__(self) -> str:
+        return f"{self.output} is complete: {self.selected:,} rows, of the same input, options and versions"
 
 
 @dataclass(frozen=True)
@@ -106,6 +120,8 @@ def select(
         names = source
     else:
         frame = source
+    if options.get("resume"):
+        raise UsageError("resume needs an OUT, beside which stages are kept: use the command, zipspark select --resume")
     if misplaced := options.keys() & {"output", "overwrite", "format", "json"}:
         raise UsageError(f"{min(misplaced)} must be given to .save() of what select returns, not to select")
     if (spark or frame is not None) and (misplaced := options.keys() & {"master", "remote", "conf"}):
@@ -127,24 +143,34 @@ def select(
         atexit.register(stages.remove)  # the tables are read from it whenever they are looked at
         try:
             progress = Progress(session, quiet=config.quiet)
-            return _select(session, found, beside, counter, config, codec, stages, progress)
+            found, beside = pinned_all(session, found, beside)
+            key = run_key(config, found, beside)
+            return chosen(session, found, beside, counter, config, codec, key, stages, progress)
         except BaseException as error:
             stages.remove(error)
             raise
 
 
-def select_to(config: SelectConfig) -> Summary:
+def select_to(config: SelectConfig) -> Summary | Complete:
     """``zipspark select``: choose, and write OUT. Whatever fails or is interrupted leaves no OUT (or the old one)."""
     assert config.output is not None
     check_select(config)
-    with explained(), Output(config.output, overwrite=config.overwrite) as output:
+    with explained(), Output(config.output, overwrite=config.overwrite, resume=config.resume) as output:
         source = resolve(config.input)
-        beside = {name: references.find(name, getattr(config, name)) for name in BESIDE}
+        tables = {name: references.find(name, getattr(config, name)) for name in BESIDE}
         counter = TokenCounter.read(config.tokenizer) if config.tokenizer else None
-        spark, codec = start_session(config, config, source, *beside.values())
-        with Stages(spark, config) as stages:
+        spark, codec = start_session(config, config, source, *tables.values())
+        source, beside = pinned_all(spark, source, tables)
+        if config.resume:
+            check_resumable(source, *beside.values())
+        key = run_key(config, source, beside)
+        if output.check_is(key):
+            assert output.found is not None
+            return Complete(config.output, output.found["selected"], output.found["checksum"])
+        with Stages(spark, config, config.resume) as stages:
+            stages.claim(key)
             progress = Progress(spark, quiet=config.quiet)
-            selection = _select(spark, source, beside, counter, config, codec, stages, progress)
+            selection = chosen(spark, source, beside, counter, config, codec, key, stages, progress)
             with progress.stage("write", len(STAGES), of=len(STAGES)):
                 _write(selection, output, config.format)
             output.write_manifest(selection.manifest | {"seconds": progress.seconds})
@@ -173,13 +199,14 @@ def score_to(config: ScoreConfig) -> dict[str, Any]:
     return {"rows": rows, "output": f"{config.output}/scores", "seconds": progress.seconds}
 
 
-def _select(
+def chosen(
     spark: SparkSession,
     source: Source | DataFrame,
     beside: References,
     counter: TokenCounter | None,
     config: SelectConfig,
     codec: dict[str, Any],
+    key: dict[str, Any],
     stages: Stages,
     progress: Progress,
 ) -> Selection:
@@ -202,7 +229,7 @@ def _select(
         if config.guard or config.codec == "zstd":  # what else would look at it
             sample = survey.sampled_texts(scores, offered.contents, HEADER_SAMPLES)
         eye = _eye(with_text(scores), offered, sample, anchor, target, config)
-        samples = seen(scores, eye, config, anchor.contents if anchor else None, keep.contents if keep else None)
+        samples = seen(scores, eye, config, anchor.contents if anchor else None, keep)
         if eye.lens is not None or keep is not None:
             samples = stages.write("samples", samples)
 
@@ -254,9 +281,8 @@ def _select(
         checksum=picks.checksum,
         notes=tuple(notes),
     )
-    tables = zip(BESIDE, (anchor, keep, target), strict=True)
     facts = manifest(corpus, config, codec) | {
-        "beside": {name: table.fingerprint for name, table in tables if table is not None},
+        "key": key,
         "budget": {"unit": plan.budget.unit, "amount": plan.budget.amount},
         "parts": plan.parts,
         "tree": str(picks.plan.tree),
@@ -264,6 +290,7 @@ def _select(
         "selected": picks.rows,
         "checksum": picks.checksum,
         "ratios": ratios,
+        "stages_reused": stages.reused,
     }
     return Selection(
         subset=subset,
@@ -273,6 +300,12 @@ def _select(
         summary=summary,
         manifest=facts,
     )
+
+
+def pinned_all(spark: SparkSession, source: Any, beside: References) -> tuple[Any, References]:
+    """The same sources, each table at the version that it has now."""
+    tables = {name: pinned(spark, table) if isinstance(table, Source) else table for name, table in beside.items()}
+    return pinned(spark, source) if isinstance(source, Source) else source, tables
 
 
 def _eye(

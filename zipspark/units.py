@@ -48,6 +48,17 @@ class Budget:
             return self
         return Budget("rows", min(rows, max(1, math.ceil(self.amount * rows - 1e-9))))
 
+    @property
+    def plain(self) -> str:
+        """The text that `parse_budget` makes it of.
+
+        >>> parse_budget("2.5MB").plain, parse_budget("5%").plain, parse_budget(100).plain
+        ('2500000B', '5.0%', '100')
+        """
+        if self.unit == "share":
+            return f"{100 * self.amount!r}%"
+        return f"{int(self.amount)}{ {'rows': '', 'bytes': 'B', 'tokens': 'tok'}[self.unit] }"
+
     def __str__(self) -> str:
         if self.unit == "share":
             return f"{self.amount:.4%}".rstrip("0%").rstrip(".") + "%"

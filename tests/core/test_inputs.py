@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -219,7 +220,7 @@ class TestFingerprint:
         assert resolve([f"{tmp_path}/there"]).fingerprint() != here
 
     def test_a_table_has_a_version(self):
-        assert resolve(["a.b"]).fingerprint(7) == {"format": "table", "name": "a.b", "version": 7}
+        assert replace(resolve(["a.b"]), version=7).fingerprint() == {"format": "table", "name": "a.b", "version": 7}
 
 
 @pytest.mark.parametrize(

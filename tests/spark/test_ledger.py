@@ -244,7 +244,7 @@ def test_the_manifest_holds_what_lies_beside_the_pool(spark, tmp_path):
     anchor.write_text('{"text": "what was chosen before"}\n')
     target = spark.createDataFrame([(PLAIN[0],)], "text string")
     options = {"keep": str(keep), "anchor": str(anchor), "target": target, "id_column": "id"}
-    assert zipspark.select(frame(spark, COPIES), 4, parts=1, **options).manifest["beside"] == {
+    assert zipspark.select(frame(spark, COPIES), 4, parts=1, **options).manifest["key"]["beside"] == {
         "keep": resolve([str(keep)]).fingerprint(),
         "anchor": resolve([str(anchor)]).fingerprint(),
         "target": {"format": "dataframe"},

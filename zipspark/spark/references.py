@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -29,7 +28,6 @@ class Texts:
 
     rows: DataFrame  # content, text; copies included
     bytes: int
-    fingerprint: dict[str, Any]  # of the table, JSON-ready
 
     @property
     def contents(self) -> DataFrame:
@@ -38,14 +36,6 @@ class Texts:
 
     def sketch(self, choice: Choice) -> Sketch:
         return sketch_of(self.rows, self.bytes, choice)
-
-
-@dataclass(frozen=True)
-class Kept:
-    """What ``keep`` asks for."""
-
-    contents: DataFrame  # content, each once, and rows where only some of its rows are meant (see `samples.seen`)
-    fingerprint: dict[str, Any]  # of the table, JSON-ready
 
 
 def find(option: str, names: Sequence[str] | None) -> Source | None:
@@ -77,14 +67,17 @@ def texts(spark: SparkSession, option: str, source: Source | DataFrame, pool: Po
             reason = rows.where("problem is not null").agg(F.min("problem").alias("p")).toArrow()["p"][0].as_py()
             raise InputError(f"{found['bad']:,} of {found['rows']:,} rows cannot be read or rendered, such as {reason}")
     good = rows.where("content is not null").select("content", "text")
-    return Texts(good, found["bytes"], corpus.fingerprint)
+    return Texts(good, found["bytes"])
 
 
-def kept(spark: SparkSession, source: Source | DataFrame, scores: DataFrame, pool: PoolOptions, stages: Stages) -> Kept:
-    """What ``keep`` asks for: by ids where it has them, else by its texts.
+def kept(
+    spark: SparkSession, source: Source | DataFrame, scores: DataFrame, pool: PoolOptions, stages: Stages
+) -> DataFrame:
+    """What ``keep`` asks for: ``content``, each once, and perhaps ``rows``. By ids where it has them, else by texts.
 
     With ``dedup`` an id stands for its text: a duplicate's id keeps the row that its text stands in the pool with.
-    Without, it stands for its own row alone. A text stands for every row that holds it.
+    Without, it stands for its own row alone, and ``rows`` say which (see `samples.seen`). A text stands for every row
+    that holds it.
 
     Raises `InputError` when an id or text is not in the pool, or not in what `where` and quality leave of it.
     """
@@ -93,12 +86,10 @@ def kept(spark: SparkSession, source: Source | DataFrame, scores: DataFrame, poo
     rows = with_text(scores).select("content", "user_id", "file", "position")
     by_row = ids is not None and not pool.dedup
     if ids is None:
-        found = texts(spark, "keep", source, pool, stages)
-        wanted, fingerprint = found.contents.withColumnRenamed("content", "zip_id"), found.fingerprint
+        wanted = texts(spark, "keep", source, pool, stages).contents.withColumnRenamed("content", "zip_id")
         rows = rows.withColumn("zip_id", F.col("content"))
     else:
         wanted = ids
-        fingerprint = source.fingerprint() if isinstance(source, Source) else {"format": "dataframe"}
         if by_row:
             rows = with_ids(rows)
         else:
@@ -115,7 +106,7 @@ def kept(spark: SparkSession, source: Source | DataFrame, scores: DataFrame, poo
         of = "the rows that --where and quality leave" if pool.where or pool.quality_column else "the pool"
         raise InputError(f"keep must hold {what} of {of}, got {missing:,} others, such as {', '.join(lost)}")
     contents = kept.groupBy("content").agg(F.collect_list(F.struct("file", "position")).alias("rows"))
-    return Kept(contents if by_row else contents.select("content"), fingerprint)
+    return contents if by_row else contents.select("content")
 
 
 @contextmanager

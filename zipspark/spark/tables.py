@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from itertools import accumulate
 
@@ -47,12 +48,14 @@ def read_table(
     """The corpus of a table. Raises `InputError` when it is not there, cannot be read, or lacks a column asked for."""
     version = None
     if isinstance(source, Source):
+        source = pinned(spark, source)
+        version = source.version
         with _explained(source):
-            found, version = _open(spark, source)
+            found = _open(spark, source)
             kept = _own_columns(found, options)
             located = _located(found, kept)
         table = located or _numbered(spark, materialise(found.select(*map(quoted, kept))), kept)
-        fingerprint = source.fingerprint(version)
+        fingerprint = source.fingerprint()
         format_: str = source.format
         warnings = source.warnings
     else:
@@ -78,7 +81,7 @@ def table_ids(spark: SparkSession, source: Source | DataFrame, id_column: str | 
     """See `zipspark.spark.corpus.read_ids`."""
     if isinstance(source, Source):
         with _explained(source):
-            found, _ = _open(spark, source)
+            found = _open(spark, source)
             names = found.columns
     else:
         found, names = source, source.columns
@@ -89,18 +92,31 @@ def table_ids(spark: SparkSession, source: Source | DataFrame, id_column: str | 
     return found.select(quoted(name).cast("string").alias("zip_id"))
 
 
-def _open(spark: SparkSession, source: Source) -> tuple[DataFrame, int | None]:
-    """The input as Spark shows it and, for Delta, the version that this is."""
+def pinned(spark: SparkSession, source: Source) -> Source:
+    """The same source; of a Delta table the version that it has now, whatever is written to it from here on."""
+    if source.table is None or source.version is not None:
+        return source
+    with _explained(source):
+        return replace(source, version=_delta_version(spark, _name(source)))
+
+
+def _name(source: Source) -> str:
+    """What SQL calls a table."""
+    assert source.table is not None
+    return source.table if source.format == "table" else f"delta.`{source.table.replace('`', '``')}`"
+
+
+def _open(spark: SparkSession, source: Source) -> DataFrame:
+    """The input as Spark shows it."""
     if source.format == "parquet":
         reader = spark.read.option("mergeSchema", "true")  # otherwise one file says which columns there are
         if source.root:
             reader = reader.option("basePath", source.root)  # or their folders would be no columns
-        return reader.parquet(*(Place.parse(file.uri).pattern for file in source.files)), None
-    assert source.table is not None
-    name = source.table if source.format == "table" else f"delta.`{source.table.replace('`', '``')}`"
-    version = _delta_version(spark, name)
-    reader = spark.read if version is None else spark.read.option("versionAsOf", version)
-    return (reader.table(name) if source.format == "table" else reader.format("delta").load(source.table)), version
+        return reader.parquet(*(Place.parse(file.uri).pattern for file in source.files))
+    reader = spark.read if source.version is None else spark.read.option("versionAsOf", source.version)
+    if source.format == "table":
+        return reader.table(_name(source))
+    return reader.format("delta").load(source.table)
 
 
 def _delta_version(spark: SparkSession, name: str) -> int | None:

@@ -69,15 +69,16 @@ class Source:
     files: tuple[SourceFile, ...] = ()  # sorted by path
     root: str | None = None  # URI of the folder below which folders are called column=value; None: none are
     table: str | None = None  # name in the catalog (format table) or folder (format delta)
+    version: int | None = None  # of a Delta table, once it is pinned (`zipspark.spark.corpus.pinned`)
     warnings: tuple[str, ...] = ()
 
-    def fingerprint(self, version: int | None = None) -> dict[str, Any]:
-        """What a manifest says of the input, JSON-ready; equal for the same input, at whatever place it lies.
+    def fingerprint(self) -> dict[str, Any]:
+        """What a manifest says of the input, JSON-ready; equal for the same input, at whatever place files lie.
 
-        ``version`` is that of a Delta table. Of a file its path below the common root, size and time count.
+        Of a file its path below the common root, size and time count; of a table its name and version.
         """
         if self.table is not None:
-            return {"format": self.format, "name": self.table, "version": version}
+            return {"format": self.format, "name": self.table, "version": self.version}
         skip = len(common_root([file.path for file in self.files]))
         lines = [json.dumps([file.path[skip:], file.size, file.modified]) for file in self.files]
         return {
@@ -86,6 +87,11 @@ class Source:
             "bytes": sum(file.size for file in self.files),
             "sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
         }
+
+
+def located(name: str) -> str:
+    """``name`` as it can be given from anywhere: a path whole and without credentials, a table's name as it is."""
+    return Place.parse(name).redacted if _is_path(name) else name
 
 
 def resolve(inputs: Sequence[str]) -> Source:

@@ -40,7 +40,8 @@ class Output:
     """A new OUT, to be filled within a ``with`` block.
 
     Entering it raises `InputError` where OUT is there already (and ``overwrite`` is not set, or it is nothing that
-    zipspark wrote) or cannot be written; no Spark is needed for that. Leaving it without `commit`, by whatever error
+    zipspark wrote) or cannot be written; no Spark is needed for that. With ``resume`` a whole OUT is no error: it is
+    `found`, and `check_is` says whether it is what would be written. Leaving it without `commit`, by whatever error
     or Ctrl-C, leaves the place as it was.
 
     >>> with Output("out") as out:  # doctest: +SKIP
@@ -49,9 +50,11 @@ class Output:
     ...     out.commit()
     """
 
-    def __init__(self, uri: str | os.PathLike[str], overwrite: bool = False):
+    def __init__(self, uri: str | os.PathLike[str], overwrite: bool = False, resume: bool = False):
         self.place = Place.parse(uri)  # OUT
+        self.found: dict[str, Any] | None = None  # the manifest of a whole OUT that is there
         self._overwrite = overwrite
+        self._resume = resume
         self._run = uuid.uuid4().hex[:8]
         self._manifest: str | None = None
         self._committed = self._replacing = False
@@ -59,7 +62,9 @@ class Output:
     def __enter__(self) -> Output:
         self._heal()
         there = self.place.exists()
-        if there:
+        if there and self._resume:
+            self.found = read_manifest(self.place.uri)
+        elif there:
             self._check_replaceable()
         self.place.check_writable()
         in_place = not self.place.renames and not there
@@ -75,6 +80,18 @@ class Output:
         if self._replacing:
             self.place.delete_for_good()
         self._heal()
+
+    def check_is(self, key: Mapping[str, Any]) -> bool:
+        """Whether OUT is there, whole, and made with ``key``; `InputError` where it is there and is something else."""
+        if self.found is None:
+            return False
+        differs = differences(self.found.get("key") or {}, key)
+        if differs and not self._overwrite:
+            raise InputError(
+                f"output {self.place} is the result of another run: {differs}. "
+                "Give another name, or --overwrite to replace it"
+            )
+        return not differs
 
     def write(self, name: str, df: DataFrame, format: Format = "parquet") -> None:
         """Compute ``df`` and write it as the table ``name``: a folder, also where ``df`` has no rows."""
@@ -145,6 +162,22 @@ class Output:
             else:
                 logger.warning("%s was left aside by a run that was killed: it is %s again", left, self.place)
                 left.rename(self.place)
+
+
+def differences(then: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> str:
+    """Where the keys of two runs differ, for a person; empty where they do not.
+
+    >>> differences({"choices": {"budget": "5%", "level": 3}}, {"choices": {"budget": "10%", "level": 3}})
+    "choices.budget was '5%', is '10%'"
+    """
+    found = []
+    for name in sorted({*then, *now}):
+        before, after = then.get(name), now.get(name)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            found.append(differences(before, after, f"{prefix}{name}."))
+        elif json.dumps(before, default=str) != json.dumps(after, default=str):
+            found.append(f"{prefix}{name} was {before!r}, is {after!r}")
+    return "; ".join(filter(None, found))
 
 
 def read_manifest(out: str | os.PathLike[str]) -> dict[str, Any]:

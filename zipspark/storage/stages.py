@@ -1,48 +1,68 @@
-"""Tables between the stages of a run: written once, then read by all that need them.
+"""Stages: DataFrames written once to a work folder, because without a cache each action computes them again.
 
-Spark keeps no result between two actions, and caching is refused by Connect's servers: what is not written is computed
-again. Each stage is a folder of Parquet below one work folder; Spark's ``_SUCCESS`` file in it says that it is whole.
+::
+
+    .out.work/
+      state.json       whose the folder is: the key of the run (`claim`), its process
+      scores/          a stage, as Parquet
+      scores.json      its completion row, written behind it
+      samples/         one that a killed run has not completed: no row, so it is computed again
+
+A run that was killed leaves its folder. With ``resume`` the next one with the same key reads what is complete there; so
+it ends with the same ranking, as everything between the stages is a function of them and of the key.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+import logging
+import os
+import socket
 import tempfile
+import time
 import uuid
 import zlib
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zipspark.config import EngineOptions
-from zipspark.errors import UsageError, ZipsparkError
+from zipspark.errors import InputError, UsageError, ZipsparkError
+from zipspark.storage.output import differences
 from zipspark.storage.places import Place
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-# Seconds in which a stopped task has ended: Spark gives its Python worker two (spark.python.task.killTimeout).
-_TO_STOP = 3.0
+logger = logging.getLogger("zipspark")
+
+STATE = "state.json"
+_TO_STOP = 3.0  # seconds: Spark gives a Python worker 2 to end after its task was stopped
 
 
 class Stages:
     """The work folder of one run, gone when the block ends.
 
-    ``--work-dir`` says where it is, and is shared: each OUT has a folder of its own in there. Else it stands beside
-    OUT, as ``.<name>.work``; without OUT it is a temporary folder where Spark runs on this machine, `UsageError` where
-    it does not.
+    Whatever another run has left there is deleted, or with ``resume`` kept until `claim` has looked at it. A run that
+    resumes also leaves what is complete when it fails in Spark or is interrupted. Raises `InputError` where a process
+    that is still running on this machine works in the folder.
     """
 
-    def __init__(self, spark: SparkSession, engine: EngineOptions):
+    def __init__(self, spark: SparkSession, engine: EngineOptions, resume: bool = False):
         self._spark = spark
-        out = Place.parse(engine.output) if engine.output else None
-        if engine.work_dir:
-            own = f"{out.name}-{zlib.crc32(out.uri.encode()):08x}" if out else f"zipspark-{uuid.uuid4().hex[:8]}"
-            self.folder = Place.parse(engine.work_dir).child(f"{own}.work")
-        elif out:
-            self.folder = out.parent.child(f".{out.name}.work")
-        elif (spark.conf.get("spark.master", None) or "").startswith("local"):
-            self.folder = Place.parse(tempfile.mkdtemp(prefix="zipspark-"))
-        else:
-            raise UsageError("work_dir is needed where Spark runs on other machines: a folder that they all can reach")
+        self._resume = resume
+        self._key = ""
+        self.reused: list[str] = []  # stages that an earlier run had completed
+        self.folder = folder_of(engine) or _temporary(spark)
+        state = read_state(self.folder)
+        if state is not None and is_running(state):
+            raise InputError(f"{self.folder} is in use by process {state['pid']}: wait for it, or name another OUT")
+        if not resume:
+            delete_stages(self.folder)
 
     def __enter__(self) -> Stages:
         return self
@@ -52,14 +72,42 @@ class Stages:
     ) -> None:
         self.remove(error)
 
+    def claim(self, key: Mapping[str, Any]) -> None:
+        """Say what the stages depend on, before the first of them.
+
+        With ``resume`` raises `InputError` where the folder's stages were made with another key, saying what differs.
+        """
+        state = read_state(self.folder)
+        if state is None and self.folder.exists() and self.folder.list():
+            raise InputError(
+                f"{self.folder} has no {STATE}, so no run can go on from it: remove it with zipspark clean"
+            )
+        if state is not None and (differs := differences(state["key"], key)):
+            raise InputError(
+                f"{self.folder} holds stages of another run, so this one cannot resume: {differs}. "
+                "Give what was given then, or remove them with zipspark clean"
+            )
+        self._key = key_hash(key)
+        self.folder.make_dir()
+        owner = {"pid": os.getpid(), "host": socket.gethostname(), "started": _start_of(os.getpid())}
+        self.folder.child(STATE).write_text(json.dumps({"key": key, **owner}, indent=2, default=str))
+
     def path(self, name: str) -> Place:
         """Where the stage ``name`` is, written or not."""
         return self.folder.child(name)
 
     def write(self, name: str, df: DataFrame) -> DataFrame:
         """Compute ``df``, once, and return the table that holds it: the same columns, all nullable."""
-        # zstd takes 1.5 times lz4's time to write (0.9 s of 183 MB, two cores) for 0.6 of its bytes.
-        df.write.mode("overwrite").option("compression", "zstd").parquet(self.path(name).uri)
+        row = self.folder.child(f"{name}.json")
+        if self._resume and _is_complete(row, self._key):
+            self.reused.append(name)
+        else:
+            row.delete()
+            started = time.monotonic()
+            # zstd takes 1.5 times lz4's time to write (0.9 s of 183 MB, two cores) for 0.6 of its bytes.
+            df.write.mode("overwrite").option("compression", "zstd").parquet(self.path(name).uri)
+            done = {"stage": name, "key": self._key, "seconds": round(time.monotonic() - started, 3), "at": _now()}
+            row.write_text(json.dumps(done))
         # With its schema given, no task is started to look into a file for it.
         return self._spark.read.schema(df.schema).parquet(self.path(name).pattern)
 
@@ -67,4 +115,86 @@ class Stages:
         """Delete the work folder, after ``error`` if there was one."""
         # What failed in Spark may have tasks that run on, and write; what zipspark itself refuses has none.
         stopping = error is not None and not isinstance(error, ZipsparkError)
-        self.folder.delete_for_good(_TO_STOP if stopping else 0.0)
+        if stopping and self._resume:
+            logger.warning("%s keeps what is complete for --resume; zipspark clean removes it", self.folder)
+            return
+        delete_stages(self.folder, _TO_STOP if stopping else 0.0)
+
+
+def folder_of(engine: EngineOptions) -> Place | None:
+    """The work folder: ``--work-dir`` says where, and is shared, so each OUT has one of its own in there.
+
+    Else it stands beside OUT, as ``.<name>.work``. None where there is neither.
+    """
+    out = Place.parse(engine.output) if engine.output else None
+    if engine.work_dir:
+        own = f"{out.name}-{zlib.crc32(out.uri.encode()):08x}" if out else f"zipspark-{uuid.uuid4().hex[:8]}"
+        return Place.parse(engine.work_dir).child(f"{own}.work")
+    return out.parent.child(f".{out.name}.work") if out else None
+
+
+def read_state(folder: Place) -> dict[str, Any] | None:
+    """What `Stages.claim` wrote; None where there is nothing, or nothing that can be read."""
+    try:
+        state = json.loads(folder.child(STATE).read_text())
+    except (OSError, ValueError):
+        return None
+    return state if isinstance(state, dict) and isinstance(state.get("key"), dict) else None
+
+
+def completed(folder: Place) -> list[dict[str, Any]]:
+    """The completion rows in a work folder."""
+    rows = []
+    for place in folder.list():
+        if place.name.endswith(".json") and place.name != STATE:
+            with suppress(OSError, ValueError):
+                rows.append(json.loads(place.read_text()))
+    return sorted(rows, key=lambda row: row["at"])
+
+
+def delete_stages(folder: Place, seconds: float = 0.0) -> None:
+    """Delete a work folder; first what makes it one, so that half of it is never taken for the whole."""
+    folder.child(STATE).delete()
+    folder.delete_for_good(seconds)
+
+
+def key_hash(key: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _temporary(spark: SparkSession) -> Place:
+    if (spark.conf.get("spark.master", None) or "").startswith("local"):
+        return Place.parse(tempfile.mkdtemp(prefix="zipspark-"))
+    raise UsageError("work_dir is needed where Spark runs on other machines: a folder that they all can reach")
+
+
+def _is_complete(row: Place, key: str) -> bool:
+    try:
+        return bool(json.loads(row.read_text())["key"] == key)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def is_running(state: Mapping[str, Any]) -> bool:
+    """Whether the process that claimed a folder runs on this machine: of another it cannot be told."""
+    pid = state.get("pid")
+    if state.get("host") != socket.gethostname() or not isinstance(pid, int) or pid == os.getpid():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        pass
+    return _start_of(pid) == state.get("started")  # or its number has gone to another process
+
+
+def _start_of(pid: int) -> str | None:
+    """When a process started, in ticks since the machine did; None where the system does not say."""
+    with suppress(OSError, IndexError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    return None
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

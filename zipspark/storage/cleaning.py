@@ -1,0 +1,63 @@
+"""What runs that were killed have left beside OUT: stages in the work folder, half a new OUT."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pyarrow.fs import FileSelector
+
+from zipspark.config import EngineOptions
+from zipspark.storage.places import Place
+from zipspark.storage.stages import completed, delete_stages, folder_of, is_running, read_state
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """One folder that can go, or must stay as somebody works in it."""
+
+    place: Place
+    stages: tuple[str, ...]  # that are complete, in the order they were
+    bytes: int
+    in_use: bool  # by a process of this machine
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "path": str(self.place),
+            "stages": list(self.stages),
+            "bytes": self.bytes,
+            "in_use": self.in_use,
+        }
+
+
+def leftovers(engine: EngineOptions) -> list[Leftover]:
+    """What there is beside ``engine.output``, or in ``engine.work_dir``, for that OUT."""
+    assert engine.output is not None
+    out = Place.parse(engine.output)
+    work = folder_of(engine)
+    assert work is not None
+    state = read_state(work)
+    running = state is not None and is_running(state)
+    places = [work] if work.exists() else []
+    return [
+        Leftover(place, tuple(row["stage"] for row in completed(place)), _size(place), running)
+        for place in (*places, *_half_written(out))
+    ]
+
+
+def remove(found: Leftover) -> None:
+    delete_stages(found.place)
+
+
+def _half_written(out: Place) -> Iterator[Place]:
+    """New OUTs that were never committed. Old ones laid aside are not these: they may be all there is."""
+    if out.parent.is_dir():
+        name = re.compile(rf"\.{re.escape(out.name)}\.new-[0-9a-f]{{8}}")
+        yield from (place for place in out.parent.list() if name.fullmatch(place.name))
+
+
+def _size(folder: Place) -> int:
+    files = folder.filesystem.get_file_info(FileSelector(folder.path, recursive=True, allow_not_found=True))
+    return sum(file.size or 0 for file in files)

@@ -1,0 +1,133 @@
+"""`zipspark verify`: the ranking of a result derived again from the input as it was, and what changed if it differs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import zip_longest
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+
+from zipspark.config import BESIDE, EngineOptions, SelectConfig
+from zipspark.core.tokens import TokenCounter
+from zipspark.errors import EXIT_DIFFERS, EXIT_DONE, InputError
+from zipspark.options import layered
+from zipspark.pipeline import References, chosen, pinned_all
+from zipspark.running import explained, run_key, start_session
+from zipspark.spark import references
+from zipspark.spark.progress import Progress
+from zipspark.storage.inputs import Source, resolve
+from zipspark.storage.output import differences, read_manifest
+from zipspark.storage.places import Place
+from zipspark.storage.stages import Stages
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What came out: ``same`` when ranking and inputs are what they were."""
+
+    output: str
+    same: bool
+    checksum: str  # of the ordered ids, as the manifest says
+    now: str  # as derived again
+    rank: int | None  # the first that differs
+    ids: tuple[str | None, str | None]  # there: then and now; None behind the end
+    changed: tuple[str, ...]  # inputs, versions, parts: what may be the reason
+
+    @property
+    def exit_code(self) -> int:
+        return EXIT_DONE if self.same else EXIT_DIFFERS
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def __rich__(self) -> str:
+        lines = [f"{self.output}: {'same' if self.same else 'differs'}"]
+        if self.rank is not None:
+            then, now = (name or "nothing" for name in self.ids)
+            lines.append(f"first at rank {self.rank:,}: {then} then, {now} now")
+        elif not self.same:
+            lines.append("the ranking is the same")
+        return "\n".join([*lines, *(f"changed: {change}" for change in self.changed)])
+
+
+def verify(options: EngineOptions) -> Verification:
+    """Derive the ranking of OUT (``options.output``) again, with the options in its manifest.
+
+    Files are read as they are now; of Delta tables the versions that were read then. Raises `InputError` where OUT is
+    no result of ``zipspark select``, or an input, or its version, is gone.
+    """
+    assert options.output is not None
+    manifest = read_manifest(options.output)
+    if "checksum" not in manifest:
+        raise InputError(f"{options.output} is no result of zipspark select: its manifest has no checksum")
+    engine = EngineOptions(**options.model_dump(by_alias=True) | {"output": f"{options.output.rstrip('/')}-verify"})
+    given = {key: value for key, value in manifest["config"].items() if value is not None}
+    shared = {"output", "overwrite"}
+    config = layered(SelectConfig, given | engine.model_dump(by_alias=True, exclude_none=True, exclude=shared))
+    then = manifest["key"]
+    with explained():
+        source = _as_it_was(resolve(config.input), then["input"])
+        tables = {name: references.find(name, getattr(config, name)) for name in BESIDE}
+        beside: References = {name: table and _as_it_was(table, then["beside"][name]) for name, table in tables.items()}
+        counter = TokenCounter.read(config.tokenizer) if config.tokenizer else None
+        spark, codec = start_session(config, config, source, *beside.values())
+        source, beside = pinned_all(spark, source, beside)
+        key = run_key(config, source, beside)
+        with Stages(spark, engine) as stages:
+            progress = Progress(spark, quiet=config.quiet)
+            again = chosen(spark, source, beside, counter, config, codec, key, stages, progress)
+            ranks = [_ranking(_ledger(spark, Place.parse(options.output))), _ranking(again.ledger)]
+    changed = [differences(then, key)]
+    if manifest["parts"] != again.manifest["parts"]:
+        changed.append(f"parts were {manifest['parts']}, are {again.manifest['parts']}")
+    if _checksum(ranks[0]) != manifest["checksum"]:
+        changed.append(f"{options.output}/ledger is not what was written")
+    rank = _first_difference(*ranks)
+    inputs = differences(
+        {name: then[name] for name in ("input", "beside")}, {name: key[name] for name in ("input", "beside")}
+    )
+    return Verification(
+        output=options.output,
+        same=rank is None and not inputs,
+        checksum=manifest["checksum"],
+        now=again.manifest["checksum"],
+        rank=rank,
+        ids=(None, None) if rank is None else (_at(ranks[0], rank), _at(ranks[1], rank)),
+        changed=tuple(filter(None, changed)),
+    )
+
+
+def _as_it_was(source: Source, then: Mapping[str, Any]) -> Source:
+    return replace(source, version=then.get("version")) if source.table is not None else source
+
+
+def _ledger(spark: SparkSession, out: Place) -> DataFrame:
+    place = out.child("ledger")
+    is_delta = place.child("_delta_log").exists()
+    return spark.read.format("delta").load(place.uri) if is_delta else spark.read.parquet(place.pattern)
+
+
+def _ranking(ledger: DataFrame) -> list[str]:
+    """The ids in order of rank."""
+    picked = ledger.where("decision = 'selected'").select("zip_id", "rank").toArrow().sort_by("rank")
+    ids: list[str] = picked["zip_id"].to_pylist()
+    return ids
+
+
+def _checksum(ids: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(ids).encode()).hexdigest()
+
+
+def _first_difference(then: Sequence[str], now: Sequence[str]) -> int | None:
+    """
+    >>> _first_difference(["a", "b"], ["a", "c"]), _first_difference(["a"], ["a", "b"]), _first_difference(["a"], ["a"])
+    (1, 1, None)
+    """
+    return next((rank for rank, pair in enumerate(zip_longest(then, now)) if pair[0] != pair[1]), None)
+
+
+def _at(ids: Sequence[str], rank: int) -> str | None:
+    return ids[rank] if rank < len(ids) else None
