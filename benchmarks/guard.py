@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from zipspark.core.codecs import lengths
 from zipspark.core.lens import Lens
 from zipspark.core.presets import content_hash, trained_header
 from zipspark.core.rendering import detect_layout, kinds_of_records, layout_renderer
-from zipspark.core.seen import Eye, Seen, counted_below, look_at, sketch_of
+from zipspark.core.seen import Eye, Seen, counted_below, head_bytes, look_at, sketch_of
 from zipspark.core.selection import Offer, Quota, rank
 from zipspark.core.zstd_codec import HEADER_SAMPLES
 
@@ -93,13 +94,13 @@ class Mixed:
         groups = {text: NOISE + kind for kind, texts in added.items() for text in texts} | samples
         contents = dict(sorted((content_hash(text), text) for text in groups))
         texts = list(contents.values())
-        lens = Lens.of(sketch_of(contents, Choice()))
+        lens = Lens.of(sketch_of(contents, head_bytes(texts), Choice()))
         return cls(texts, list(contents), lengths(texts), [groups[text] for text in texts], lens)
 
     def seen(self, objective: str, guard: str) -> tuple[Choice, Seen]:
         choice = Choice(objective=objective, guard=guard != "off")
-        below = counted_below(int(self.sizes.sum()))
-        eye = Eye.opened(choice, self.lens, self.texts[:HEADER_SAMPLES], below=below)
+        first = dict(zip(self.hashes[:HEADER_SAMPLES], self.texts, strict=False))
+        eye = Eye.opened(choice, self.lens, first, below=counted_below(head_bytes(self.texts)))
         return choice, look_at(self.texts, self.hashes, None, replace(eye, usual=0.0) if guard == "rules" else eye)
 
     def picks(self, objective: str, guard: str, budget: int) -> npt.NDArray[np.int64]:
@@ -110,14 +111,21 @@ class Mixed:
         return free[rank(offer, Quota("bytes", budget), choice, lens=self.lens, header=header).indices]
 
     def by_group(self) -> dict[str, tuple[int, int]]:
-        """Samples and guarded samples of each group, and of all good ones."""
+        """Samples and guarded samples of each group, each script, and of all good ones."""
         counts: dict[str, tuple[int, int]] = {}
         reasons = self.seen("ratio", "rules")[1].guarded
-        for group, reason in zip(self.groups, reasons, strict=True):
-            for name in (group,) if group.startswith(NOISE) else (group, " all"):
+        for text, group, reason in zip(self.texts, self.groups, reasons, strict=True):
+            for name in (group,) if group.startswith(NOISE) else (group, " all", f"script {script_of(text)}"):
                 count, out = counts.get(name, (0, 0))
                 counts[name] = count + 1, out + (reason is not None)
         return counts
+
+
+def script_of(text: bytes) -> str:
+    """The script of most letters, by their Unicode names: LATIN, CYRILLIC, CJK, ..."""
+    letters = filter(str.isalpha, text.decode(errors="ignore")[:2000])
+    scripts = Counter(unicodedata.name(letter, "UNKNOWN").split()[0] for letter in letters)
+    return scripts.most_common(1)[0][0] if scripts else "none"
 
 
 def read(path: Path, column: str | None, group_column: str, rows: int, seed: int) -> dict[bytes, str]:

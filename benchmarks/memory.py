@@ -25,7 +25,7 @@ from zipspark.core.codecs import lengths
 from zipspark.core.lens import Lens
 from zipspark.core.parts import PART_BYTES
 from zipspark.core.presets import content_hash, trained_header
-from zipspark.core.seen import Eye, counted_below, look_at, sketch_of
+from zipspark.core.seen import Eye, counted_below, head_bytes, look_at, sketch_of
 from zipspark.core.zstd_codec import HEADER_SAMPLES
 from zipspark.spark.nodes import Aid, Ranker, RankParts
 from zipspark.spark.plan import Quotas
@@ -62,8 +62,9 @@ def task_of(contents: dict[str, bytes], choice: Choice, size: int) -> tuple[Rank
     """What Spark's task would do, and the rows it would be given."""
     texts, hashes = list(contents.values()), list(contents)
     first = texts[:HEADER_SAMPLES]
-    lens = Lens.of(sketch_of(contents, choice))
-    eye = Eye.opened(choice, lens, first, below=counted_below(size))
+    total = head_bytes(texts)
+    lens = Lens.of(sketch_of(contents, total, choice))
+    eye = Eye.opened(choice, lens, dict(zip(hashes, first, strict=False)), below=counted_below(total))
     views = look_at(texts, hashes, None, eye).views
     count = len(texts)
     rows = pa.table(

@@ -26,7 +26,7 @@ from zipspark.core.lens import Lens
 from zipspark.core.minhash import min_hashes
 from zipspark.core.parts import pack
 from zipspark.core.presets import content_hash, trained_header
-from zipspark.core.seen import Eye, counted_below, joined, look_at, sketch_of, union_of
+from zipspark.core.seen import Eye, counted_below, head_bytes, joined, look_at, sketch_of, union_of
 from zipspark.core.selection import Offer, Quota, rank
 from zipspark.core.zstd_codec import HEADER_SAMPLES
 from zipspark.spark.scores import BUCKETS
@@ -75,8 +75,9 @@ class Merged:
     def of(cls, contents: dict[str, bytes], choice: Choice) -> Merged:
         texts = list(contents.values())
         first = texts[:HEADER_SAMPLES]
-        lens = Lens.of(sketch_of(contents, choice))
-        eye = Eye.opened(choice, lens, first, below=counted_below(sum(map(len, texts))))
+        total = head_bytes(texts)
+        lens = Lens.of(sketch_of(contents, total, choice))
+        eye = Eye.opened(choice, lens, dict(zip(contents, first, strict=False)), below=counted_below(total))
         seen = look_at(texts, list(contents), None, eye)
         free = [row for row, reason in enumerate(seen.guarded) if reason is None]
         buckets = min_hashes(*joined(texts)) % BUCKETS

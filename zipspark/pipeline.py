@@ -225,7 +225,7 @@ def chosen(
         keep = None
         if (table := beside["keep"]) is not None:
             keep = references.kept(spark, table, scores, config, stages)
-        sample: list[bytes] = []
+        sample: dict[str, bytes] = {}
         if config.guard or config.codec == "zstd":  # what else would look at it
             sample = survey.sampled_texts(scores, offered.contents, HEADER_SAMPLES)
         eye = _eye(with_text(scores), offered, sample, anchor, target, config)
@@ -240,7 +240,7 @@ def chosen(
         plan = tree.plan(pool, config, kept)
         by_share = config.until is not None and config.until.by_share
         aid = tree.Aid(
-            header=trained_header(config, sample),
+            header=trained_header(config, list(sample.values())),
             lens=eye.lens if config.objective == "coverage" else None,
             reach=survey.reach(samples, eye.lens, target is not None) if by_share and eye.lens else None,
         )
@@ -311,7 +311,7 @@ def pinned_all(spark: SparkSession, source: Any, beside: References) -> tuple[An
 def _eye(
     rows: DataFrame,
     offered: survey.Offered,
-    sample: list[bytes],
+    sample: Mapping[str, bytes],
     anchor: references.Texts | None,
     target: references.Texts | None,
     config: SelectConfig,
@@ -320,7 +320,7 @@ def _eye(
     if not needs_lens(config, anchor is not None, target is not None):
         return Eye(choice_of(config), None)
     lens = Lens.of(
-        sketch_of(rows, offered.bytes, config, config.covers_groups),
+        sketch_of(rows, offered.head_bytes, config, config.covers_groups),
         weight_exponent=config.weight_exponent,
         weight_cap=config.weight_cap,
         anchor=anchor.sketch(config) if anchor else None,
@@ -328,7 +328,7 @@ def _eye(
         target_strength=config.target_strength,
         salts=survey.salts(rows) if config.covers_groups and anchor else (),
     )
-    return Eye.opened(choice_of(config), lens, sample, config.covers_groups, counted_below(offered.bytes))
+    return Eye.opened(choice_of(config), lens, sample, config.covers_groups, counted_below(offered.head_bytes))
 
 
 def _write(selection: Selection, output: Output, format: Format) -> None:

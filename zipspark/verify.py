@@ -9,6 +9,7 @@ from itertools import zip_longest
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
+from rich.text import Text
 
 from zipspark.config import BESIDE, EngineOptions, SelectConfig
 from zipspark.core.tokens import TokenCounter
@@ -43,14 +44,15 @@ class Verification:
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
-    def __rich__(self) -> str:
+    def __rich__(self) -> Text:
         lines = [f"{self.output}: {'same' if self.same else 'differs'}"]
         if self.rank is not None:
             then, now = (name or "nothing" for name in self.ids)
             lines.append(f"first at rank {self.rank:,}: {then} then, {now} now")
         elif not self.same:
             lines.append("the ranking is the same")
-        return "\n".join([*lines, *(f"changed: {change}" for change in self.changed)])
+        lines += [f"changed: {change}" for change in self.changed]
+        return Text("\n".join(lines), no_wrap=True, overflow="ignore")
 
 
 def verify(options: EngineOptions) -> Verification:
@@ -61,13 +63,14 @@ def verify(options: EngineOptions) -> Verification:
     """
     assert options.output is not None
     manifest = read_manifest(options.output)
-    if "checksum" not in manifest:
-        raise InputError(f"{options.output} is no result of zipspark select: its manifest has no checksum")
-    engine = EngineOptions(**options.model_dump(by_alias=True) | {"output": f"{options.output.rstrip('/')}-verify"})
-    given = {key: value for key, value in manifest["config"].items() if value is not None}
-    shared = {"output", "overwrite"}
-    config = layered(SelectConfig, given | engine.model_dump(by_alias=True, exclude_none=True, exclude=shared))
+    if missing := {"checksum", "config", "key", "parts"} - manifest.keys():
+        raise InputError(f"{options.output} is no result of zipspark select: its manifest has no {min(missing)}")
     then = manifest["key"]
+    for name, read in {"input": then["input"], **then["beside"]}.items():
+        if read["format"] == "dataframe":
+            raise InputError(f"{options.output} cannot be verified: its {name} was a DataFrame of the caller's")
+    engine = EngineOptions(**options.model_dump(by_alias=True) | {"output": f"{options.output.rstrip('/')}-verify"})
+    config = config_of(manifest, engine)
     with explained():
         source = _as_it_was(resolve(config.input), then["input"])
         tables = {name: references.find(name, getattr(config, name)) for name in BESIDE}
@@ -77,13 +80,15 @@ def verify(options: EngineOptions) -> Verification:
         source, beside = pinned_all(spark, source, beside)
         key = run_key(config, source, beside)
         with Stages(spark, engine) as stages:
+            stages.claim(key)
             progress = Progress(spark, quiet=config.quiet)
             again = chosen(spark, source, beside, counter, config, codec, key, stages, progress)
             ranks = [_ranking(_ledger(spark, Place.parse(options.output))), _ranking(again.ledger)]
     changed = [differences(then, key)]
     if manifest["parts"] != again.manifest["parts"]:
         changed.append(f"parts were {manifest['parts']}, are {again.manifest['parts']}")
-    if _checksum(ranks[0]) != manifest["checksum"]:
+    intact = _checksum(ranks[0]) == manifest["checksum"]
+    if not intact:
         changed.append(f"{options.output}/ledger is not what was written")
     rank = _first_difference(*ranks)
     inputs = differences(
@@ -91,13 +96,20 @@ def verify(options: EngineOptions) -> Verification:
     )
     return Verification(
         output=options.output,
-        same=rank is None and not inputs,
+        same=rank is None and intact and not inputs,
         checksum=manifest["checksum"],
         now=again.manifest["checksum"],
         rank=rank,
         ids=(None, None) if rank is None else (_at(ranks[0], rank), _at(ranks[1], rank)),
         changed=tuple(filter(None, changed)),
     )
+
+
+def config_of(manifest: Mapping[str, Any], engine: EngineOptions) -> SelectConfig:
+    """The options that a result was made with, to be run on ``engine``."""
+    given = {key: value for key, value in manifest["config"].items() if value is not None}
+    shared = {"output", "overwrite"}
+    return layered(SelectConfig, given | engine.model_dump(by_alias=True, exclude_none=True, exclude=shared))
 
 
 def _as_it_was(source: Source, then: Mapping[str, Any]) -> Source:

@@ -10,7 +10,12 @@ from oracle import chat_texts
 
 from zipspark import demo
 from zipspark.core import select
+from zipspark.core.lens import Lens
+from zipspark.core.seen import joined, reach_of, salts_of
+from zipspark.core.sketch import Sketch
+from zipspark.core.zstd_codec import ZstdCodec
 from zipspark.errors import InputError, UsageError
+from zipspark.units import parse_budget
 
 OBJECTIVES = pytest.mark.parametrize("objective", ["ratio", "coverage"])
 
@@ -122,7 +127,7 @@ def test_a_budget_beside_until_ends_it_first(docs):
         ({"budget": 1, "cost": "token"}, "cost in tokens needs tokens"),
         ({"budget": 1, "worth": [1, -1]}, "worth must be numbers of 0 or more"),
         ({"budget": 1, "worth": [1, float("inf")]}, "worth must be numbers of 0 or more"),
-        ({"budget": "9tok", "tokens": [1, -1]}, "tokens must be 0 or more, got -1"),
+        ({"budget": "9tok", "tokens": [1, -1]}, "tokens must be counts of 0 or more, got -1"),
         ({"until": "marginal-ratio=3", "groups": ["a", "b"], "mix": "equal"}, "mix, floor and cap share a budget"),
         ({"budget": 1, "preset": "reference", "until": "marginal-ratio=3"}, "until must not stand beside preset ref"),
         ({"budget": 1, "preset": "paper", "target": ["x"]}, "target must not stand beside selector multistage"),
@@ -221,6 +226,14 @@ def test_worth_multiplies_gain_and_nothing_comes_last(docs, objective):
     assert list(select(texts, 50, worth=alike)) == list(select(texts, 50))
 
 
+@OBJECTIVES
+@pytest.mark.parametrize("huge", [1e307, 1e-307])
+def test_worth_beyond_measure_is_no_trap(docs, objective, huge):
+    texts, _ = docs
+    ranking = list(select(texts[:200], 20, worth=[huge] * 200, cost="row", objective=objective, guard=False))
+    assert ranking == list(select(texts[:200], 20, worth=[1.0] * 200, cost="row", objective=objective, guard=False))
+
+
 def test_cost_decides_how_long_picks_are(docs):
     texts, _ = docs
     by_byte = select(texts, 60, cost="byte").sizes.mean()
@@ -232,16 +245,102 @@ def test_cost_decides_how_long_picks_are(docs):
     assert 0 <= 2000 - spent < min(tokens[at] for at in range(len(texts)) if at not in set(by_token))
 
 
-# --- every prefix is a subset ---------------------------------------------------------------------------------------
+# --- with a mix every prefix is a subset too (without one it is literally the run at the smaller budget) -------------
+
+
+KINDS = {
+    "any": lambda at, text: "abc"[at % 3],
+    "by length": lambda at, text: "abc"[(len(text) > 200) + (len(text) > 600)],  # a turn each would be unfair in bytes
+}
+
+
+def worth_in(texts, groups, objective, header):
+    """What a set is worth, chosen in this order, measured afresh: weight it covers, or compressed bytes of a byte."""
+    pool = [text.encode() for text in texts]
+
+    def shown(chosen):
+        context = ZstdCodec(header=header).context([pool[at] for at in chosen])
+        for index in range(len(chosen)):
+            context.add(index)
+        return context.compressed / context.raw
+
+    sketch = Sketch()
+    seen = (*joined(pool), salts_of(groups))  # with a mix each group is covered for itself
+    sketch.count(*seen)
+    lens = Lens.of(sketch)
+    views = lens.look(*seen).features()
+
+    def covered(chosen):
+        return reach_of([views[at] for at in chosen], lens, False).coverage
+
+    return shown if objective == "ratio" else covered
 
 
 @OBJECTIVES
-def test_every_prefix_is_worth_what_a_run_at_its_budget_is(docs, objective):
+@pytest.mark.parametrize("mix", ["equal", "a=1,b=2,c=3"])
+@pytest.mark.parametrize(
+    ("kind", "budgets", "tolerance"),
+    [
+        ("any", (20, 75, 240), 0.02),
+        ("any", ("15kB", "50kB", "150kB"), 0.02),
+        ("by length", (20, 75, 240), 0.04),  # one long sample more or less is 6 % of 20 rows' bytes
+        ("by length", ("15kB", "50kB", "150kB"), 0.02),
+    ],
+)
+def test_every_prefix_of_a_mix_is_worth_what_a_run_at_its_budget_is(docs, objective, mix, kind, budgets, tolerance):
     texts, _ = docs
-    whole = select(texts, 400, objective=objective)
-    for rows in (20, 80, 200):
-        alone = select(texts, rows, objective=objective)
-        assert whole.gains[:rows].sum() == pytest.approx(alone.gains.sum(), rel=0.02)
+    groups = [KINDS[kind](at, text) for at, text in enumerate(texts)]
+    options = {"groups": groups, "mix": mix, "objective": objective, "guard": False}
+    *smaller, budget = budgets
+    whole = select(texts, budget, **options)
+    units = np.ones(len(whole)) if isinstance(budget, int) else whole.sizes
+
+    # No group is ever more than one sample ahead of another, by the share it has spent of its amount.
+    of_group = np.array([groups[at] for at in whole])
+    total = parse_budget(budget).amount
+    weights = {"a": 1, "b": 1, "c": 1} if mix == "equal" else {"a": 1, "b": 2, "c": 3}
+    spent = {g: np.cumsum(units * (of_group == g)) / (total * w / sum(weights.values())) for g, w in weights.items()}
+    a_sample = {g: (units[of_group == g] / (total * w / sum(weights.values()))).max() for g, w in weights.items()}
+    for one in weights:
+        for other in weights:
+            assert (spent[one] - a_sample[one] <= spent[other] + 1e-9).all()
+    # Within a group the order is that of the picks.
+    if objective == "coverage":
+        for group in weights:
+            gains = (whole.gains / whole.sizes)[of_group == group]
+            assert (np.diff(gains) <= 0).all()
+
+    worth = worth_in(texts, groups, objective, whole.header)
+    for amount in smaller:
+        alone = select(texts, amount, header=whole.header, **options)
+        rows = int(np.searchsorted(np.cumsum(units), parse_budget(amount).amount, side="right"))
+        assert worth(list(whole)[:rows]) > (1 - tolerance) * worth(list(alone))
+
+
+def test_a_mix_changes_the_order_of_picks_not_the_set_nor_what_each_added(docs):
+    texts, _ = docs
+    groups = [KINDS["by length"](at, text) for at, text in enumerate(texts)]
+    options = {"groups": groups, "guard": False}
+    mixed = select(texts, 150, mix="equal", **options)
+    # The same limits, with one more pick that is free: in the order of the picks.
+    floors = [f"{group}=50" for group in "abc"]
+    free = select(texts, 151, floor=floors, cap=["a=50", "b=50", "c=51"], **options)
+    added = dict(zip(free, free.gains.tolist(), strict=True))
+    assert {at: added[at] for at in mixed} == dict(zip(mixed, mixed.gains.tolist(), strict=True))
+    assert [len(texts[at].encode()) for at in mixed] == mixed.sizes.tolist()
+    for group in "abc":
+        assert [at for at in free if groups[at] == group][:50] == [at for at in mixed if groups[at] == group]
+    assert [groups[at] for at in mixed] == list("abc") * 50
+    assert abs([groups[at] for at in free][:75].count("a") - 25) > 5
+
+
+def test_what_is_kept_has_had_its_turns(docs):
+    texts, _ = docs
+    groups = [KINDS["any"](at, text) for at, text in enumerate(texts)]
+    keep = [at for at, group in enumerate(groups) if group == "a"][:6]
+    ranking = list(select(texts, 30, groups=groups, mix="equal", keep=keep, guard=False))
+    assert set(ranking[:6]) == set(keep)
+    assert [groups[at] for at in ranking[6:]] == list("bc") * 6 + list("abc") * 4
 
 
 def test_small_pools_of_any_kind_are_not_taken_for_noise():

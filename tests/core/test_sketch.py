@@ -21,7 +21,7 @@ from zipspark.core import seen as seen_module
 from zipspark.core import sketch as module
 from zipspark.core.grams import EVERY, FEATURES, grams
 from zipspark.core.lens import Lens
-from zipspark.core.seen import counted_below, sketch_of
+from zipspark.core.seen import counted_below, head_bytes, sketch_of
 from zipspark.core.sketch import SAMPLE_BYTES, Sketch, salt_of
 
 CELL_BITS = 16  # of the sketches here: few grams, small tables
@@ -172,7 +172,7 @@ def test_support_does_not_depend_on_whether_a_sample_was_counted(monkeypatch):
     monkeypatch.setattr(seen_module, "SAMPLE_BYTES", sum(map(len, pool)) // 2)
     below = counted_below(sum(map(len, pool)))
     counted = np.array([name < below for name in contents])
-    support = Lens.of(sketch_of(contents, Choice())).look(*joined(pool), counted=counted).support
+    support = Lens.of(sketch_of(contents, head_bytes(pool), Choice())).look(*joined(pool), counted=counted).support
     assert 0.4 < counted.mean() < 0.6
     assert abs(support[counted].mean() - support[~counted].mean()) < 0.03
 
@@ -366,19 +366,36 @@ def test_a_pickled_lens_is_small_and_shows_the_same():
 
 
 def test_noise_looks_unsupported_at_the_fill_that_the_constants_give():
-    """The default table, scaled down by 64 with its text; half of that text is noise, none of it in two samples."""
+    """The default table, scaled down by 64 with its text; a twentieth of that text is noise, each but once."""
     scale = 6
     cell_bits, size = module.CELL_BITS - scale, SAMPLE_BYTES >> scale
     noise = random.Random(6)
-    pool = [base64.b64encode(noise.randbytes(1000)) for _ in range(size // 1336 // 2)]
-    words = ["".join(noise.choices("abcdefghijklmnopqrstuvwxyz", k=noise.randint(2, 9))) for _ in range(3000)]
-    while sum(map(len, pool)) < size:
-        pool += [" ".join(noise.choices(words, k=200)).encode() for _ in range(100)]
+    pool = [base64.b64encode(noise.randbytes(1000)) for _ in range(size // 1336 // 20)]
+    for text in sorted(
+        {record["response"].encode() for record in demo.corpus()}, key=lambda text: hashlib.md5(text).digest()
+    ):
+        if sum(map(len, pool)) < size:
+            pool.append(text)
     sketch = Sketch(cell_bits=cell_bits)
     sketch.count(*joined(pool))
     unseen = [base64.b64encode(noise.randbytes(1000)) for _ in range(100)]
     lens = Lens.of(sketch)
-    look = lens.look(*joined(unseen))
+    look = lens.look(*joined(unseen), counted=np.zeros(100, dtype=bool))
     assert look.shown.min() > 1000 / EVERY / 2
     assert 0 < look.support.mean() < 0.05
+    assert 0 < lens.look(*joined(pool[:15])).support.mean() < 0.05
     assert lens.look(*joined(pool[-100:])).support.mean() > 0.5
+
+
+def test_of_a_long_sample_the_head_is_counted_and_the_rest_is_supported_by_it(monkeypatch):
+    noise = random.Random(3)
+    long, short = noise.randbytes(3000), noise.randbytes(400)
+    for one in (lens_module, seen_module):
+        monkeypatch.setattr(one, "HEAD_BYTES", 1000)
+    contents = {hashlib.md5(text).hexdigest(): text for text in (long, short, long[2500:] + long[:100])}
+    assert head_bytes(contents.values()) == 2000
+    sketch = sketch_of(contents, 2000, Choice())
+    assert (sketch.samples, sketch.bytes) == (3, 2000)
+    look = Lens.of(sketch).look(*joined([long]))
+    found = look.positions[look.supported]
+    assert set(found // 100) == {0, *range(25, 30)}

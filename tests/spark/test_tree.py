@@ -11,13 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from zipspark import demo
+from zipspark import core, demo
 from zipspark.config import SelectConfig
 from zipspark.core.codecs import lengths
 from zipspark.core.lens import Lens
 from zipspark.core.minhash import min_hashes
 from zipspark.core.presets import make_codec
-from zipspark.core.seen import reach_of
+from zipspark.core.seen import reach_of, salts_of
 from zipspark.core.sketch import Sketch
 from zipspark.errors import InputError
 from zipspark.options import layered
@@ -51,9 +51,14 @@ def test_views_are_read_where_arrow_has_them(kind):
     assert list(nodes.pieces(column)) == column.to_pylist()
 
 
-def lens_of(texts: list[bytes]) -> Lens:
+def salts(rows: list[dict], config: SelectConfig) -> np.ndarray | None:
+    return salts_of([row["group"] for row in rows]) if config.covers_groups else None
+
+
+def lens_of(rows: list[dict], config: SelectConfig) -> Lens:
+    texts = [row["text"] for row in rows]
     sketch = Sketch()
-    sketch.count(b"".join(texts), offsets_of(texts))
+    sketch.count(b"".join(texts), offsets_of(texts), salts(rows, config))
     return Lens.of(sketch)
 
 
@@ -68,7 +73,7 @@ def samples_table(rows: list[dict], config: SelectConfig, lens: Lens | None) -> 
         "ratio": lengths(texts) / make_codec(config).sizes(texts),
         "bucket": min_hashes(data, offsets) % BUCKETS,
         "kept": [False] * len(rows),
-        "view": lens.look(data, offsets).features() if lens else texts,
+        "view": lens.look(data, offsets, salts(rows, config)).features() if lens else texts,
     }
     columns |= {name: [row[name] for row in rows] for name in SAMPLES.names if name in rows[0]}
     return pa.table(
@@ -82,7 +87,7 @@ class Run:
     def __init__(self, spark, folder, rows, lens=None, **options):
         self.config = layered(SelectConfig, {"guard": False, "work_dir": str(folder), **options})
         if self.config.objective == "coverage" and lens is None:
-            lens = lens_of([row["text"] for row in rows])
+            lens = lens_of(rows, self.config)
         table = samples_table(rows, self.config, lens)
         samples = spark.createDataFrame(table)
         self.pool = survey.survey(samples, len(rows), self.config, self.config.by_group)
@@ -99,16 +104,20 @@ class Run:
         self.left_out = [row for row in rows if row["position"] not in set(self.chosen)]
         self.tree = str(self.picks.plan.tree)
         self.texts = [row["text"] for row in sorted(rows, key=lambda row: row["position"])]
+        self.covered = lambda chosen: reach_of([views[at] for at in chosen], lens, False).coverage / reach.coverage
         if lens:
-            self.share = reach_of([views[at] for at in self.chosen], lens, False).coverage / reach.coverage
-            self.share_before = reach_of([views[at] for at in self.chosen[:-1]], lens, False).coverage / reach.coverage
+            self.share = self.covered(self.chosen)
+            self.share_before = self.covered(self.chosen[:-1])
 
     @property
     def value(self) -> float:
+        return self.value_of(self.chosen)
+
+    def value_of(self, chosen: list[int]) -> float:
         """Higher is better: share covered, or compressed bytes of a byte."""
         if self.config.objective == "coverage":
-            return self.share
-        text = b"".join(self.texts[at] for at in self.chosen)
+            return self.covered(chosen)
+        text = b"".join(self.texts[at] for at in chosen)
         return make_codec(self.config).sizes([text])[0] / len(text)
 
 
@@ -129,9 +138,45 @@ def three_levels(run):
 def test_three_levels_choose_as_well_as_one(run, objective):
     options = {"objective": objective, "budget": "100kB"}
     one = run(docs(), parts=1, **options)
-    three = run(docs(), node_cap="400kB", driver_cap="400kB", oversample=4, **options)
+    three = run(docs(), node_cap="400kB", driver_cap="400kB", **options)
     assert "nodes → driver" in three.tree
     assert three.value > 0.99 * one.value
+
+
+@pytest.mark.parametrize("objective", ["ratio", "coverage"])
+@pytest.mark.parametrize(
+    ("budget", "smaller", "mix", "tolerance"),
+    [
+        ("90kB", "30kB", None, 0.02),
+        ("90kB", "30kB", "equal", 0.02),
+        (240, 80, "equal", 0.04),  # rows: covered by the prefix 3.7 % less, of 4.6 % less text
+    ],
+)
+def test_prefixes_of_a_merged_ranking_are_worth_what_runs_at_their_budget_are(
+    run, objective, budget, smaller, mix, tolerance
+):
+    """Parts hand up other candidates for a smaller budget, so the two are not one run cut short."""
+    options = {"objective": objective, "parts": 6, **({"mix": mix, "group_column": "group"} if mix else {})}
+    whole = run(docs(2000), budget=budget, **options)
+    alone = run(docs(2000), budget=smaller, **options)
+    assert whole.tree == alone.tree == "6 parts → driver"
+    assert whole.chosen[: len(alone.chosen)] != alone.chosen
+    units = np.array([1 if budget == 240 else row["bytes"] for row in whole.table])
+    rows = int(np.searchsorted(np.cumsum(units), alone.plan.budget.amount, side="right"))
+    assert whole.value_of(whole.chosen[:rows]) > (1 - tolerance) * alone.value
+    if mix:
+        groups = np.array([row["group"] or "(none)" for row in whole.table])
+        spent = {group: np.cumsum(units * (groups == group)) for group in ("a", "b", "(none)")}
+        for group, others in [(one, [spent[other] for other in spent]) for one in spent]:
+            assert (spent[group] - units[groups == group].max() <= np.min(others, axis=0)).all()
+
+
+def test_one_part_with_a_mix_ranks_as_core_does(run):
+    rows = docs(600)
+    chosen = run(rows, budget="20kB", mix="a=1,b=2,(none)=3", group_column="group", parts=1)
+    texts, groups = [row["text"] for row in rows], [row["group"] for row in rows]
+    options = {"groups": groups, "mix": "a=1,b=2,(none)=3", "header": b"", "guard": False}
+    assert chosen.chosen == [rows[at]["position"] for at in core.select(texts, "20kB", **options)]
 
 
 def test_picks_are_a_ranking_of_the_pools_rows(three_levels):
@@ -236,6 +281,16 @@ def test_until_coverage_is_reached_with_parts_and_no_sooner(run):
         assert chosen.tree.endswith("driver" if "node_cap" not in options else "interleaved")
         assert chosen.share_before < 0.6 <= chosen.share
         assert chosen.picks.rows < 300
+
+
+@pytest.mark.parametrize(("needed", "left"), [(2, 7), (7, 7), (9, 9), (99, 10)])
+def test_a_cut_never_takes_a_kept_sample_away(spark, monkeypatch, needed, left):
+    """Also where more are kept than the first cut leaves, and fewer would do."""
+    monkeypatch.setattr(tree, "_FIRST_CUT", 3)
+    monkeypatch.setattr(tree, "_falls_short", lambda nodes, config, aid: nodes.count() < needed)
+    picked = pa.table({"zip_id": [str(at) for at in range(10)], "kept": [True] * 7 + [False] * 3})
+    cut = tree._cut(picked, spark.createDataFrame(picked.select(["zip_id"])), SelectConfig(), tree.Aid(b"", None, None))
+    assert cut["zip_id"].to_pylist() == [str(at) for at in range(left)]
 
 
 def test_parts_run_again_where_each_has_left_out_something_else(run):

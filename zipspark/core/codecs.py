@@ -27,7 +27,7 @@ class Context(Protocol):
         """C(x) of every sample of the pool with S empty; shape (n,)."""
 
     def bounds_alone(self) -> Sizes:
-        """About that or a little more, where it can be had sooner: first bounds for lazy greedy."""
+        """About that, where it can be had sooner: the first bounds of lazy greedy, which are heuristic anyway."""
 
     def conditional_size(self, index: int, enough: float = 0.0) -> tuple[int, bool]:
         """(C(x|S), True); or (an upper bound of it below ``enough``, False) as soon as one is known."""

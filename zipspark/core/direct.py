@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,9 @@ from zipspark.core.codecs import lengths
 from zipspark.core.lens import Lens
 from zipspark.core.mixture import bounds, check_kept
 from zipspark.core.presets import content_hash, trained_header
-from zipspark.core.seen import Eye, counted_below, look_at, needs_lens, reach_of, salts_of, sketch_of
+from zipspark.core.seen import Eye, counted_below, head_bytes, look_at, needs_lens, reach_of, salts_of, sketch_of
 from zipspark.core.selection import Offer, Quota, Ranking, rank
+from zipspark.core.sketch import HEAD_BYTES
 from zipspark.core.zstd_codec import HEADER_SAMPLES
 from zipspark.errors import InputError, UsageError
 from zipspark.limits import NO_GROUP
@@ -82,27 +84,29 @@ def select(
         check_until(choice.until, choice, has_target=bool(target))
     hashes = [content_hash(sample) for sample in pool]
     contents = dict(zip(hashes, pool, strict=True))  # copies teach nothing
-    sample = [contents[name] for name in sorted(contents)[:HEADER_SAMPLES]]
+    sample = {name: contents[name][:HEAD_BYTES] for name in sorted(contents)[:HEADER_SAMPLES]}
     if header is None:
-        header = trained_header(choice, sample)
+        header = trained_header(choice, list(sample.values()))
 
-    anchored, wanted = _by_hash(_texts(anchor, "anchor")), _by_hash(_texts(target, "target"))
+    seen_before, like = _texts(anchor, "anchor"), _texts(target, "target")
+    anchored, wanted = _by_hash(seen_before), _by_hash(like)
+    total = head_bytes(pool)
     named = [NO_GROUP if group is None else str(group) for group in groups or ()]
     in_groups = choice.covers_groups and bool(named)
     lens = None
     if needs_lens(choice, bool(anchored), bool(wanted)):
         lens = Lens.of(
-            sketch_of(contents, choice, dict(zip(hashes, named, strict=True)) if in_groups else None),
+            sketch_of(contents, total, choice, dict(zip(hashes, named, strict=True)) if in_groups else None),
             weight_exponent=choice.weight_exponent,
             weight_cap=choice.weight_cap,
-            anchor=sketch_of(anchored, choice) if anchored else None,
-            target=sketch_of(wanted, choice) if wanted else None,
+            anchor=sketch_of(anchored, head_bytes(seen_before), choice) if anchored else None,
+            target=sketch_of(wanted, head_bytes(like), choice) if wanted else None,
             target_strength=choice.target_strength,
             salts=sorted({*salts_of(named).tolist()}) if in_groups else (),
         )
     eye = Eye(choice, None)
     if lens is not None:
-        eye = Eye.opened(choice, lens, sample, in_groups, counted_below(sum(map(len, contents.values()))))
+        eye = Eye.opened(choice, lens, sample, in_groups, counted_below(total))
     seen = look_at(pool, hashes, None, eye, named)
     kept = np.zeros(len(pool), dtype=bool)
     kept[_positions(keep, len(pool))] = True
@@ -164,18 +168,22 @@ def _check_columns(count: int, **columns: Sequence[Any] | None) -> None:
     ids = columns["ids"]
     if ids is not None and len(set(ids)) != count:
         raise InputError(f"ids must be unique, got {count:,} with {len(set(ids)):,} names")
-    worth = columns["worth"]
-    if worth is not None and not (np.isfinite(worth) & (np.asarray(worth) >= 0)).all():
-        raise InputError("worth must be numbers of 0 or more")
-    tokens = columns["tokens"]
-    if tokens is not None and len(tokens) and min(tokens) < 0:
-        raise InputError(f"tokens must be 0 or more, got {min(tokens)}")
+    for name, rule in (("worth", "numbers of 0 or more"), ("tokens", "counts of 0 or more")):
+        column = columns[name]
+        if column is None:
+            continue
+        try:
+            numbers = np.asarray(column, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise InputError(f"{name} must be {rule}, got something else among {count:,}") from None
+        if not (np.isfinite(numbers) & (numbers >= 0)).all():
+            raise InputError(f"{name} must be {rule}, got {float(numbers[~(numbers >= 0) | np.isinf(numbers)][0]):g}")
 
 
-def _positions(keep: Iterable[int], count: int) -> list[int]:
+def _positions(keep: Iterable[Any], count: int) -> list[int]:
     positions = list(keep)
     for position in positions:
-        if not 0 <= position < count:
+        if not (isinstance(position, Integral) and 0 <= int(position) < count):
             raise InputError(f"keep must hold positions of the {count:,} samples, got {position}")
     return positions
 
@@ -185,6 +193,8 @@ def _by_hash(texts: Sequence[bytes]) -> dict[str, bytes]:
 
 
 def _texts(samples: Sequence[bytes | str], name: str) -> list[bytes]:
+    if isinstance(samples, (str, bytes)):
+        raise InputError(f"{name} must be a list of texts, got one text of {len(samples):,} characters")
     return [_as_bytes(sample, position, name) for position, sample in enumerate(samples)]
 
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from zipspark.core.grams import FEATURE_BITS, FEATURES, Grams, blocks, distinct, grams
 from zipspark.core.sketch import (
     BLOCK_BYTES,
+    HEAD_BYTES,
     ROW_BITS,
     Bytes,
     Salts,
@@ -169,7 +170,8 @@ class Lens:
     ) -> Look:
         """The grams of samples; arguments as for `Sketch.count`.
 
-        ``counted`` (n,): whether the pool's sketch counted the sample, which does not support itself; None: all.
+        ``counted`` (n,): whether the pool's sketch counted the (head of the) sample, which does not support itself;
+        None: all.
 
         A look takes about four times the memory of the text, twice that while it is made: look at a few MB at a time.
         """
@@ -177,7 +179,7 @@ class Lens:
         looks = []
         for block in blocks(offsets, len(offsets), BLOCK_BYTES):
             found = grams(data, offsets[block.start : block.stop + 1], self.gram, self.supported_gram)
-            itself = np.uint8(1) if counted is None else np.repeat(counted[block].view(np.uint8), np.diff(found.rows))
+            itself = _counted(found, offsets[block.start : block.stop + 1], None if counted is None else counted[block])
             supported = self._holders(found) > itself
             held = np.zeros(len(supported), dtype=bool) if self.held is None else self._is_held(found)
             looks.append(Look(found.rows, found.positions, found.buckets, supported, held))
@@ -219,6 +221,17 @@ def _levels(df: npt.NDArray[np.uint32]) -> Bytes:
     levels = np.minimum(8 * np.log2(np.maximum(df, 1), dtype=np.float32), _TOP_LEVEL)
     rounded: Bytes = np.rint(levels).astype(np.uint8)
     return rounded
+
+
+def _counted(
+    found: Grams, offsets: npt.NDArray[np.int64], counted: npt.NDArray[np.bool_] | None
+) -> npt.NDArray[np.bool_] | np.bool_:
+    """(m,) Whether the sketch counted each gram in its own sample."""
+    grams = np.diff(found.rows)
+    itself = np.True_ if counted is None else np.repeat(counted, grams)
+    if (np.diff(offsets) > HEAD_BYTES).any():
+        itself = itself & (found.positions - np.repeat(offsets[:-1], grams) < HEAD_BYTES)
+    return itself
 
 
 def _in_fours(cells: Bytes) -> Bytes:

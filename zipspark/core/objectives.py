@@ -25,7 +25,7 @@ class Objective(Protocol):
     """A value f(S) over sets of one pool, grown one sample at a time."""
 
     def gains_alone(self) -> Floats:
-        """f({x}) of every sample or a little more, shape (n,): the first upper bounds of what it can add."""
+        """About f({x}) of every sample, shape (n,): the first bounds of what it can add."""
 
     def gain(self, index: int, enough: float = 0.0) -> tuple[float, bool]:
         """(f(S + [x]) - f(S), True); or (an upper bound of it below ``enough``, False) as soon as one is known."""

@@ -15,7 +15,7 @@ from zipspark.core.guard import guarded
 from zipspark.core.lens import Lens
 from zipspark.core.presets import make_codec
 from zipspark.core.selection import Reach
-from zipspark.core.sketch import SAMPLE_BYTES, Salts, Sketch, salt_of
+from zipspark.core.sketch import HEAD_BYTES, SAMPLE_BYTES, Salts, Sketch, salt_of
 from zipspark.core.views import cut_texts, features, order
 from zipspark.limits import NO_GROUP
 
@@ -48,13 +48,14 @@ class Eye:
 
     @classmethod
     def opened(
-        cls, choice: Choice, lens: Lens, sample: Sequence[bytes], in_groups: bool = False, below: str | None = None
+        cls, choice: Choice, lens: Lens, sample: Mapping[str, bytes], in_groups: bool = False, below: str | None = None
     ) -> Eye:
-        """An eye that knows what is usual in the pool, from a ``sample`` of its texts: those of the lowest hashes."""
+        """An eye that knows what is usual in the pool, from a ``sample`` of it (content hash -> text)."""
         usual = 0.0
         if choice.guard and sample:
-            data, offsets = joined(sample)
-            usual = float(np.median(order(data, offsets, lens.look(data, offsets))))
+            data, offsets = joined(list(sample.values()))
+            look = lens.look(data, offsets, counted=_counted(list(sample), below))
+            usual = float(np.median(order(data, offsets, look)))
         return cls(choice, lens, usual, in_groups, below)
 
 
@@ -82,8 +83,7 @@ def look_at(
         texts = samples[block]
         data, offsets = joined(texts)
         salts = salts_of(groups[block]) if eye.in_groups else None
-        counted = None if eye.below is None else np.array([name < eye.below for name in hashes[block]])
-        look = lens.look(data, offsets, salts, counted)
+        look = lens.look(data, offsets, salts, _counted(hashes[block], eye.below))
         if choice.guard:
             reasons += guarded(texts, make_codec(choice).sizes(texts) if alone is None else alone[block], look)
         else:
@@ -97,22 +97,35 @@ def look_at(
     return Seen(views, reasons, np.concatenate([*likeness, np.empty(0)]))
 
 
-def sketch_of(contents: Mapping[str, bytes], choice: Choice, groups: Mapping[str, str | None] | None = None) -> Sketch:
-    """Counts of ``contents`` (content hash -> text), of more than `SAMPLE_BYTES` those with the lowest hashes.
+def sketch_of(
+    contents: Mapping[str, bytes], total: int, choice: Choice, groups: Mapping[str, str | None] | None = None
+) -> Sketch:
+    """Counts of the heads of ``contents`` (content hash -> text), of too many those with the lowest hashes.
 
-    ``groups`` (content hash -> group), where features are counted within groups.
+    Args:
+        total: bytes of the heads (`head_bytes`), copies included.
+        groups: content hash -> group, where features are counted within groups.
     """
-    below = counted_below(sum(map(len, contents.values())))
+    below = counted_below(total)
     names = [name for name in contents if below is None or name < below]
     sketch = Sketch(choice.gram, choice.supported_gram)
     salts = None if groups is None else salts_of([groups[name] for name in names])
-    sketch.count(*joined([contents[name] for name in names]), salts)
+    sketch.count(*joined([contents[name][:HEAD_BYTES] for name in names]), salts)
     return sketch
 
 
+def head_bytes(texts: Iterable[bytes]) -> int:
+    """Bytes of ``texts`` as far as a sketch counts them."""
+    return sum(min(len(text), HEAD_BYTES) for text in texts)
+
+
 def counted_below(total: int) -> str | None:
-    """Of a pool of ``total`` bytes, the sketch counts the samples with a content hash below this; None: all."""
+    """Of samples whose heads are ``total`` bytes, those with a content hash below this are counted; None: all."""
     return lowest_share(SAMPLE_BYTES / max(total, 1))
+
+
+def _counted(hashes: Sequence[str], below: str | None) -> npt.NDArray[np.bool_] | None:
+    return None if below is None else np.array([name < below for name in hashes], dtype=bool)
 
 
 def salts_of(groups: Sequence[str | None]) -> Salts:

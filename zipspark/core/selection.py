@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 import math
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -26,10 +28,12 @@ class Ranking:
     """Samples in the order they were picked; every prefix is itself a subset.
 
     ``len(ranking)`` is the number of picks k, and iterating gives their positions in the samples that were offered.
+    With a mix groups take turns (`by_turns`), each with its picks in order, so that every prefix holds the mix.
     """
 
     indices: npt.NDArray[np.int64]  # (k,) positions in the samples, best first
     gains: npt.NDArray[np.float64]  # (k,) what the objective says each added when it was picked; ratio: bytes, C(x|S)
+    # With a mix S is whatever had been picked by then, so gains sum to the whole's value, but not to that of a prefix.
     sizes: npt.NDArray[np.int64]  # (k,) bytes of each
     objective: Literal["ratio", "coverage"] = "ratio"
     header: bytes = b""  # the literal statistics that were used (see `select`)
@@ -90,6 +94,12 @@ class Quota:
         """The groups with a floor or a cap."""
         return sorted({*self.floors, *self.caps})
 
+    def is_mix(self, groups: Sequence[str] | None) -> bool:
+        """Whether each of ``groups`` that may be picked at all has an amount of its own, with nothing free."""
+        if groups is None or not self.floors or self.floors != self.caps:
+            return False
+        return self.amount - sum(self.floors.values()) < 1e-6 or self.caps.keys() >= set(groups)
+
     def limit(self, units: Floats, groups: Sequence[str] | None, overshoot: bool = False) -> Limit:
         """It, to be spent on samples that take ``units`` (n,); groups are as in `named`, then one for all others."""
         named = self.named
@@ -124,6 +134,10 @@ def rank(
 ) -> Ranking:
     """Rank what is offered, until the quota is met or a stop rule is. Parts, nodes and the driver all call this.
 
+    The order is that of the picks. Where the quota is a mix, a greedy choice may leave most of a group for the end; so
+    then groups take turns after what is kept, in proportion to their amounts, and every prefix holds the mix. Preset
+    ``reference`` keeps the released program's order, and with ``overshoot`` candidates stand as they were picked.
+
     Args:
         lens: what the pool says of grams; objective ``coverage`` needs it.
         header: zstd's entropy tables, the same in every part.
@@ -138,8 +152,10 @@ def rank(
     costs = offer.taken(_UNITS[choice.cost])[order]
     costs = np.maximum(costs, 1.0)  # a tokenizer may give none
     if offer.worth is not None:
+        worth = offer.worth[order]
+        worth = np.where(worth > 0, np.clip(worth, *_WORTH), 0.0)
         with np.errstate(divide="ignore"):
-            costs = costs / offer.worth[order]  # worth nothing: infinitely dear, so it comes last
+            costs = costs / worth  # worth nothing: infinitely dear, so it comes last
     groups = None if offer.groups is None else [offer.groups[index] for index in order]
     limit = quota.limit(offer.taken(quota.unit)[order], groups, overshoot or choice.preset == "reference")
     objective = make_objective(choice, Taken(offer.views, order), sizes, header, lens)
@@ -152,15 +168,64 @@ def rank(
     count = len(picked)
     if choice.preset == "reference":  # it finishes the round in which the budget is met
         count = int(np.searchsorted(np.cumsum(limit.units[picked]), quota.amount)) + 1
+    picked, gains = picked[:count], np.asarray(picks.gains[:count], dtype=np.float64)
+    if quota.is_mix(groups) and not limit.overshoot:
+        assert groups is not None
+        turns = by_turns([groups[index] for index in picked], limit.units[picked], quota.floors, first=len(kept))
+        picked, gains = picked[turns], gains[turns]
     return Ranking(
-        indices=order[picked[:count]],
-        gains=np.asarray(picks.gains[:count], dtype=np.float64),
-        sizes=sizes[picked[:count]],
+        indices=order[picked],
+        gains=gains,
+        sizes=sizes[picked],
         objective=choice.objective,
         header=header,
     )
 
 
+def by_turns(
+    groups: Sequence[str], units: Floats, amounts: Mapping[str, float], first: int = 0
+) -> npt.NDArray[np.int64]:
+    """An order of picks in which every prefix holds each group's share: next is whose amount is spent least, in parts.
+
+    Ties go to the lower name. What a group has spent is counted in units: of a prefix in bytes, long samples must not
+    get more than their group's share. So at any time no group is more than one sample ahead of the one furthest behind.
+
+    Args:
+        groups, units: (k,) of each pick, in the order they were picked; those of a group stay in that order.
+        amounts: of each group; one without comes last.
+        first: so many stay where they are, and are spent already.
+
+    Returns (k,) positions.
+
+    >>> by_turns("aaaabb", np.array([1, 1, 1, 1, 2, 2]), {"a": 4, "b": 4}).tolist()
+    [0, 4, 1, 2, 5, 3]
+    """
+    spent: defaultdict[str, float] = defaultdict(float)
+    for group, unit in zip(groups[:first], units[:first].tolist(), strict=True):
+        spent[group] += unit
+    waiting: defaultdict[str, list[int]] = defaultdict(list)  # group -> its picks, the next one last
+    for index in range(len(groups) - 1, first - 1, -1):
+        waiting[groups[index]].append(index)
+
+    def level(group: str) -> float:
+        return spent[group] / amounts[group] if amounts.get(group) else math.inf
+
+    order = list(range(first))
+    heap = [(level(group), group) for group in waiting]
+    heapq.heapify(heap)
+    while heap:
+        group = heap[0][1]
+        index = waiting[group].pop()
+        order.append(index)
+        spent[group] += float(units[index])
+        if waiting[group]:
+            heapq.heapreplace(heap, (level(group), group))
+        else:
+            heapq.heappop(heap)
+    return np.asarray(order, dtype=np.int64)
+
+
+_WORTH = (2.0**-200, 2.0**200)  # beyond, gain per cost would be infinite or none, which have no order
 _UNITS: dict[str, Literal["rows", "bytes", "tokens"]] = {"row": "rows", "byte": "bytes", "token": "tokens"}
 
 

@@ -19,11 +19,12 @@ Bytes = npt.NDArray[np.uint8]
 Salts = npt.NDArray[np.uint32]
 
 # Cells in each row of `Sketch.seen`, as a power of two, and the bytes of text they are for: of a larger pool, count a
-# share. Measured on chats: 14 % of the cells are not 0, so noise looks 1.9 % supported (the share squared: it must
-# find them in both rows); with half of the pool noise 18 %, in a pool of nothing else 36 %. Twice the cells for twice
-# the text give subsets whose held-out bits per byte are 1.5 % lower, and take twice the time.
-CELL_BITS = 23
+# share. Measured on chats: 7 % of the cells are not 0, so noise looks 0.5 % supported (the share squared: it must find
+# them in both rows); 0.8, 2.1 and 6.1 % with 5, 20 and 50 % of noise in the pool. 64 MB of text give subsets whose
+# held-out bits per byte are 1.5 % lower, and take twice the time.
+CELL_BITS = 24
 SAMPLE_BYTES = 32 * 10**6
+HEAD_BYTES = 2**16  # of a longer sample its head is counted: a few huge ones would be the whole share
 ROW_BITS = 10  # samples counted at once, so that (sample, bucket) fits 32 bits: twice as fast to sort as 64
 BLOCK_BYTES = 2**20  # text counted at once
 

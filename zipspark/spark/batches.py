@@ -65,7 +65,7 @@ def first_of_each(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]
     for rows in batches:
         contents = rows.column("content").to_pylist()
         yield rows.filter(
-            pa.array([one != before for before, one in zip([previous, *contents], contents, strict=False)])
+            pa.array([one != before for before, one in zip([previous, *contents], contents, strict=False)], pa.bool_())
         )
         previous = contents[-1] if contents else previous
 

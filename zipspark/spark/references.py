@@ -15,7 +15,7 @@ from zipspark.errors import InputError, ZipsparkError
 from zipspark.spark.corpus import read_corpus, read_ids
 from zipspark.spark.identity import with_ids
 from zipspark.spark.scores import with_text
-from zipspark.spark.sketches import sketch_of
+from zipspark.spark.sketches import head_length, sketch_of
 from zipspark.storage.inputs import Source, resolve
 from zipspark.storage.stages import Stages
 
@@ -27,7 +27,7 @@ class Texts:
     """The texts of such a table."""
 
     rows: DataFrame  # content, text; copies included
-    bytes: int
+    head_bytes: int  # as far as a sketch counts them
 
     @property
     def contents(self) -> DataFrame:
@@ -35,7 +35,7 @@ class Texts:
         return self.rows.select("content").distinct()
 
     def sketch(self, choice: Choice) -> Sketch:
-        return sketch_of(self.rows, self.bytes, choice)
+        return sketch_of(self.rows, self.head_bytes, choice)
 
 
 def find(option: str, names: Sequence[str] | None) -> Source | None:
@@ -58,7 +58,7 @@ def texts(spark: SparkSession, option: str, source: Source | DataFrame, pool: Po
         counted = rows.agg(
             F.count("*").alias("rows"),
             F.count("problem").alias("bad"),
-            F.coalesce(F.sum(F.length("text")), F.lit(0)).alias("bytes"),
+            F.coalesce(F.sum(head_length("text")), F.lit(0)).alias("bytes"),
         )
         found = counted.toArrow().to_pylist()[0]
         if not found["rows"]:

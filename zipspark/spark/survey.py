@@ -13,15 +13,16 @@ from pyspark.sql import functions as F
 from zipspark.config import PoolOptions
 from zipspark.core.grams import FEATURES
 from zipspark.core.lens import Lens
-from zipspark.core.presets import content_hash
 from zipspark.core.seen import lowest_share, reach_of_buckets, salts_of, union_of
 from zipspark.core.selection import Reach
+from zipspark.core.sketch import HEAD_BYTES
 from zipspark.errors import InputError
 from zipspark.limits import NO_GROUP
 from zipspark.spark.batches import batch, spark_schema
 from zipspark.spark.identity import COPY_ORDER
 from zipspark.spark.samples import choosable, worth
 from zipspark.spark.scores import with_text
+from zipspark.spark.sketches import head
 
 _SHOWN = 5  # examples in a message
 _UNION = pa.schema([("buckets", pa.binary())])
@@ -33,7 +34,7 @@ class Offered:
 
     rows: int  # of the input
     contents: int  # different texts, within a few per cent
-    bytes: int  # of rendered text, copies included
+    head_bytes: int  # of rendered text as far as a sketch counts it, copies included
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def check(scores: DataFrame, options: PoolOptions) -> Offered:
         F.count(F.when(infinite, 1)).alias("infinite"),
         F.max(F.when(infinite, F.col("quality"))).alias("highest"),
         F.approx_count_distinct("content").alias("contents"),
-        F.coalesce(F.sum("bytes"), F.lit(0)).alias("bytes"),
+        F.coalesce(F.sum(F.least("bytes", F.lit(HEAD_BYTES))), F.lit(0)).alias("bytes"),
     )
     found = counted.toArrow().to_pylist()[0]
     rows, bad = found["rows"], found["bad"]
@@ -148,13 +149,14 @@ def _union(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     yield batch(_UNION, {"buckets": [np.packbits(union).tobytes()]})
 
 
-def sampled_texts(scores: DataFrame, contents: int, count: int) -> list[bytes]:
-    """The texts with the ``count`` lowest content hashes: the same in whatever order rows come."""
+def sampled_texts(scores: DataFrame, contents: int, count: int) -> dict[str, bytes]:
+    """Content hash -> head, of the ``count`` texts with the lowest hashes: the same in whatever order rows come."""
     good = with_text(scores)
     below = lowest_share(4 * count / max(contents, 1))  # four times as many as are needed, on average: never too few
     good = good if below is None else good.where(F.col("content") < below)
-    lowest = good.groupBy("content").agg(F.first("text").alias("text")).orderBy("content").limit(count)
-    return sorted(lowest.toArrow()["text"].to_pylist(), key=content_hash)
+    good = good.select("content", head("text"))
+    lowest = good.groupBy("content").agg(F.first("text").alias("text")).orderBy("content").limit(count).toArrow()
+    return dict(sorted(zip(lowest["content"].to_pylist(), lowest["text"].to_pylist(), strict=True)))
 
 
 def _too_many_bad(scores: DataFrame, rows: int, bad: int, allowed: float) -> str:

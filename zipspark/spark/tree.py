@@ -94,7 +94,7 @@ def picks(
     """The final ranking: everything above the parts.
 
     The budget is met exactly: to the row, or to less bytes or tokens than the smallest sample left out takes; so is the
-    amount of every group that has one. Kept samples come first.
+    amount of every group that has one. Kept samples come first; with a mix groups then take turns, so prefixes hold it.
     """
     foreseen = plan.notes()
     if plan.parts == 1:
@@ -237,7 +237,7 @@ def _cut(picked: pa.Table, nodes: DataFrame, config: SelectConfig, aid: Aid) -> 
         return not _falls_short(nodes.join(ids, "zip_id", "left_semi"), config, aid)
 
     short, enough = max(sum(picked["kept"].to_pylist()) - 1, 0), len(picked)  # kept ones stay
-    count = max(short, _FIRST_CUT)
+    count = max(short + 1, _FIRST_CUT)  # no less is ever tried than all that are kept
     while count < enough:
         if covers(count):
             enough = count

@@ -42,7 +42,7 @@ def leftovers(engine: EngineOptions) -> list[Leftover]:
     running = state is not None and is_running(state)
     places = [work] if work.exists() else []
     return [
-        Leftover(place, tuple(row["stage"] for row in completed(place)), _size(place), running)
+        Leftover(place, tuple(row["stage"] for row in completed(place)) if place == work else (), _size(place), running)
         for place in (*places, *_half_written(out))
     ]
 

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("zipspark")
 
 STATE = "state.json"
+_NEW_STATE = ".state.json.new"
 _TO_STOP = 3.0  # seconds: Spark gives a Python worker 2 to end after its task was stopped
 
 
@@ -55,12 +56,10 @@ class Stages:
     def __init__(self, spark: SparkSession, engine: EngineOptions, resume: bool = False):
         self._spark = spark
         self._resume = resume
-        self._key = ""
+        self._key: str | None = None  # until `claim`
         self.reused: list[str] = []  # stages that an earlier run had completed
         self.folder = folder_of(engine) or _temporary(spark)
-        state = read_state(self.folder)
-        if state is not None and is_running(state):
-            raise InputError(f"{self.folder} is in use by process {state['pid']}: wait for it, or name another OUT")
+        self._read_state()
         if not resume:
             delete_stages(self.folder)
 
@@ -77,10 +76,11 @@ class Stages:
 
         With ``resume`` raises `InputError` where the folder's stages were made with another key, saying what differs.
         """
-        state = read_state(self.folder)
-        if state is None and self.folder.exists() and self.folder.list():
+        state = self._read_state()
+        if state is None and any(place.name not in (STATE, _NEW_STATE) for place in self.folder.list()):
             raise InputError(
-                f"{self.folder} has no {STATE}, so no run can go on from it: remove it with zipspark clean"
+                f"{self.folder} has no {STATE} that can be read, so no run can go on from it: "
+                "remove it with zipspark clean"
             )
         if state is not None and (differs := differences(state["key"], key)):
             raise InputError(
@@ -90,7 +90,13 @@ class Stages:
         self._key = key_hash(key)
         self.folder.make_dir()
         owner = {"pid": os.getpid(), "host": socket.gethostname(), "started": _start_of(os.getpid())}
-        self.folder.child(STATE).write_text(json.dumps({"key": key, **owner}, indent=2, default=str))
+        text = json.dumps({"key": key, **owner}, indent=2, default=str)
+        if self.folder.is_local and self.folder.renames:  # half of it would make all stages worthless
+            new = self.folder.child(_NEW_STATE)
+            new.write_text(text)
+            new.rename(self.folder.child(STATE))
+        else:
+            self.folder.child(STATE).write_text(text)
 
     def path(self, name: str) -> Place:
         """Where the stage ``name`` is, written or not."""
@@ -98,8 +104,11 @@ class Stages:
 
     def write(self, name: str, df: DataFrame) -> DataFrame:
         """Compute ``df``, once, and return the table that holds it: the same columns, all nullable."""
+        if self._key is None:
+            self.claim({})  # nobody can go on from here, but that it is in use can be seen
+        assert self._key is not None
         row = self.folder.child(f"{name}.json")
-        if self._resume and _is_complete(row, self._key):
+        if self._resume and _is_complete(row, self._key) and self.path(name).exists():
             self.reused.append(name)
         else:
             row.delete()
@@ -118,7 +127,15 @@ class Stages:
         if stopping and self._resume:
             logger.warning("%s keeps what is complete for --resume; zipspark clean removes it", self.folder)
             return
+        if self._resume and self._key is None:  # what is there is another run's
+            return
         delete_stages(self.folder, _TO_STOP if stopping else 0.0)
+
+    def _read_state(self) -> dict[str, Any] | None:
+        state = read_state(self.folder)
+        if state is not None and is_running(state):
+            raise InputError(f"{self.folder} is in use by process {state['pid']}: wait for it, or name another OUT")
+        return state
 
 
 def folder_of(engine: EngineOptions) -> Place | None:
@@ -149,7 +166,8 @@ def completed(folder: Place) -> list[dict[str, Any]]:
         if place.name.endswith(".json") and place.name != STATE:
             with suppress(OSError, ValueError):
                 rows.append(json.loads(place.read_text()))
-    return sorted(rows, key=lambda row: row["at"])
+    known = [row for row in rows if isinstance(row, dict) and {"stage", "at"} <= row.keys()]
+    return sorted(known, key=lambda row: row["at"])
 
 
 def delete_stages(folder: Place, seconds: float = 0.0) -> None:
@@ -182,7 +200,7 @@ def is_running(state: Mapping[str, Any]) -> bool:
         return False
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except OSError:  # somebody else's
         pass
@@ -190,9 +208,10 @@ def is_running(state: Mapping[str, Any]) -> bool:
 
 
 def _start_of(pid: int) -> str | None:
-    """When a process started, in ticks since the machine did; None where the system does not say."""
+    """When a process started, in ticks since the machine did; None where the system does not say, or it is dead."""
     with suppress(OSError, IndexError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        facts = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return None if facts[0] in "ZX" else facts[19]  # nobody has waited for it: its number is still taken
     return None
 
 
