@@ -171,15 +171,15 @@ def leakage(config: str | None, **flags: Any) -> None:
 @zipspark.command(cls=SectionedCommand)
 @click.argument("output", metavar="OUT")
 @flags_of(EngineOptions, but=("output", "overwrite"))
-def verify(output: str, **flags: Any) -> None:
+def verify(output: str, **flags: Any) -> int:
     """Derive the ranking of OUT again, from its input as it was, and say whether it is the same (5: it differs).
 
     Example: zipspark verify chosen
     """
     options = _options(EngineOptions, flags | {"output": output}, None)
     found = _module("verify").verify(options)
-    _finish(options, found, found.to_dict())
-    click.get_current_context().exit(found.exit_code)
+    _finish(options, str(found), found.to_dict())
+    return int(found.exit_code)
 
 
 @zipspark.command(cls=SectionedCommand)
@@ -241,7 +241,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str]) -> int:
     with _interrupts() as interrupted:
         try:
-            zipspark.main(args=arguments, prog_name="zipspark", standalone_mode=False)
+            code = zipspark.main(args=arguments, prog_name="zipspark", standalone_mode=False)
         except click.exceptions.NoArgsIsHelpError as error:
             error.show()
             return UsageError.exit_code
@@ -255,7 +255,7 @@ def _run(arguments: list[str]) -> int:
             if isinstance(error, ZipsparkError):
                 return _fail(arguments, error)
             raise
-    return EXIT_DONE
+    return code or EXIT_DONE
 
 
 @contextmanager
@@ -338,9 +338,12 @@ def _finish(options: Any, human: Any, machine: Any, written: str | None = None) 
     if options.json_:
         click.echo(json.dumps(machine, default=str))
     elif not options.quiet:
-        Console(width=None if sys.stdout.isatty() else 100).print(human)
+        if isinstance(human, str):
+            click.echo(human)  # whole, however long: paths are copied from here
+        else:
+            Console(width=None if sys.stdout.isatty() else 100).print(human)
         if written:
-            click.echo(written)  # whole, however long: paths are copied from here
+            click.echo(written)
 
 
 def _stopped(arguments: Sequence[str]) -> int:

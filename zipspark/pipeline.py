@@ -41,7 +41,7 @@ from zipspark.spark.progress import Progress
 from zipspark.spark.samples import choosable_scores, seen
 from zipspark.spark.scores import scored, with_text
 from zipspark.spark.sketches import sketch_of
-from zipspark.storage.inputs import Source, resolve
+from zipspark.storage.inputs import Source, check_unchanged, resolve
 from zipspark.storage.output import Format, Output
 from zipspark.storage.stages import Stages
 from zipspark.units import format_bytes, parse_size
@@ -168,11 +168,14 @@ def select_to(config: SelectConfig) -> Summary | Complete:
             assert output.found is not None
             return Complete(config.output, output.found["selected"], output.found["checksum"])
         with Stages(spark, config, config.resume) as stages:
-            stages.claim(key)
+            stages.claim(key | {"places": _places(source, beside)})
             progress = Progress(spark, quiet=config.quiet)
             selection = chosen(spark, source, beside, counter, config, codec, key, stages, progress)
             with progress.stage("write", len(STAGES), of=len(STAGES)):
                 _write(selection, output, config.format)
+            for table in (source, *beside.values()):
+                if isinstance(table, Source):
+                    check_unchanged(table)
             output.write_manifest(selection.manifest | {"seconds": progress.seconds})
             output.commit()
     return replace(selection.summary, output=config.output, seconds=dict(progress.seconds))
@@ -308,6 +311,11 @@ def pinned_all(spark: SparkSession, source: Any, beside: References) -> tuple[An
     return pinned(spark, source) if isinstance(source, Source) else source, tables
 
 
+def _places(source: Source, beside: References) -> dict[str, str]:
+    """Where the sources lie: stages hold the names of files, a ranking does not depend on them."""
+    return {name: table.place for name, table in {"input": source, **beside}.items() if isinstance(table, Source)}
+
+
 def _eye(
     rows: DataFrame,
     offered: survey.Offered,
@@ -336,7 +344,8 @@ def _write(selection: Selection, output: Output, format: Format) -> None:
 
     def write(name: str) -> None:
         of_table: Format = format if format == "delta" or name == "subset" else "parquet"
-        output.write(name, getattr(selection, name), of_table)
+        rows = selection.manifest["selected"] if name == "subset" else None
+        output.write(name, getattr(selection, name), of_table, rows)
 
     with ThreadPoolExecutor(len(TABLES)) as at_once:  # small tables: most of their time is Spark's, not work
         list(at_once.map(write, TABLES))

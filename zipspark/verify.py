@@ -9,7 +9,6 @@ from itertools import zip_longest
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
-from rich.text import Text
 
 from zipspark.config import BESIDE, EngineOptions, SelectConfig
 from zipspark.core.tokens import TokenCounter
@@ -44,7 +43,7 @@ class Verification:
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
-    def __rich__(self) -> Text:
+    def __str__(self) -> str:
         lines = [f"{self.output}: {'same' if self.same else 'differs'}"]
         if self.rank is not None:
             then, now = (name or "nothing" for name in self.ids)
@@ -52,7 +51,7 @@ class Verification:
         elif not self.same:
             lines.append("the ranking is the same")
         lines += [f"changed: {change}" for change in self.changed]
-        return Text("\n".join(lines), no_wrap=True, overflow="ignore")
+        return "\n".join(lines)
 
 
 def verify(options: EngineOptions) -> Verification:

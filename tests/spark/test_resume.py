@@ -179,13 +179,25 @@ def test_a_stage_whose_table_is_gone_is_computed_again(undisturbed, killed, tmp_
     assert manifest_of(tmp_path / "out")["checksum"] == manifest_of(undisturbed[0] / "out")["checksum"]
 
 
-def test_an_input_that_was_moved_gives_a_whole_subset_or_is_refused(killed, tmp_path, capsys):
-    pool = Path(shutil.copy2(killed(1), tmp_path / "pool.jsonl"))
-    if select(pool, tmp_path / "out", "--resume") == 0:
-        assert len(pq.read_table(tmp_path / "out" / "subset")) == 20
-        assert set(pq.read_table(tmp_path / "out" / "ledger")["file"].to_pylist()) == {str(pool)}
-    else:
-        assert "input" in capsys.readouterr().err
+def test_an_input_that_is_written_while_it_is_read(undisturbed, tmp_path, monkeypatch, capsys):
+    pool = Path(shutil.copy2(undisturbed[0] / "pool.jsonl", tmp_path))
+
+    def touch(*arguments):
+        os.utime(pool, ns=(1, 1))
+        return write(*arguments)
+
+    write = pipeline._write
+    monkeypatch.setattr(pipeline, "_write", touch)
+    assert select(pool, tmp_path / "out") == 3
+    assert f"{pool} changed while it was read" in capsys.readouterr().err
+    assert names_in(tmp_path) == ["pool.jsonl"]
+
+
+def test_rows_that_are_not_found_again_are_no_subset(undisturbed, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(pipeline.subsets, "subset", lambda originals, picks, config, phases: picks.limit(19))
+    assert select(undisturbed[0] / "pool.jsonl", tmp_path / "out") == 3
+    assert "the subset has 19 rows, not 20" in capsys.readouterr().err
+    assert names_in(tmp_path) == []
 
 
 def test_killed_while_it_claimed_its_folder_it_starts_afresh(killed, tmp_path):
@@ -258,6 +270,12 @@ class TestStale:
         pool = Path(shutil.copy2(killed(), tmp_path))
         os.utime(pool, ns=(1, 1))
         assert "input.sha256 was " in refused(pool)
+
+    def test_an_input_that_was_moved(self, killed, refused, tmp_path):
+        pool = Path(shutil.copy2(killed(), tmp_path))
+        said = refused(pool)
+        assert "places.input was " in said
+        assert f"is '{tmp_path}/'" in said
 
     def test_another_library(self, killed, refused, monkeypatch):
         monkeypatch.setattr("zipspark.running.library_versions", lambda: {"zipspark": "0", "zlib": "0", "zstd": "0"})

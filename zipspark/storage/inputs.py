@@ -79,7 +79,7 @@ class Source:
         """
         if self.table is not None:
             return {"format": self.format, "name": self.table, "version": self.version}
-        skip = len(common_root([file.path for file in self.files]))
+        skip = len(self.place)
         lines = [json.dumps([file.path[skip:], file.size, file.modified]) for file in self.files]
         return {
             "format": self.format,
@@ -87,6 +87,26 @@ class Source:
             "bytes": sum(file.size for file in self.files),
             "sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
         }
+
+    @property
+    def place(self) -> str:
+        """The folder below which all files lie, or the table."""
+        return self.table or common_root([file.path for file in self.files])
+
+
+def check_unchanged(source: Source) -> None:
+    """Raises `InputError` for the first file that is not what it was when `resolve` saw it."""
+
+    def is_same(file: SourceFile) -> bool:
+        place = Place.parse(file.uri)
+        with _naming(place, "be looked at"):
+            info = place.filesystem.get_file_info(place.path)
+        return bool(info.type == FileType.File and (info.size, info.mtime_ns) == (file.size, file.modified))
+
+    with ThreadPoolExecutor(_LOOKS_AT_ONCE) as pool:
+        for file, same in zip(source.files, pool.map(is_same, source.files), strict=True):
+            if not same:
+                raise InputError(f"{file.path} changed while it was read: run it again")
 
 
 def located(name: str) -> str:

@@ -93,8 +93,11 @@ class Output:
             )
         return not differs
 
-    def write(self, name: str, df: DataFrame, format: Format = "parquet") -> None:
-        """Compute ``df`` and write it as the table ``name``: a folder, also where ``df`` has no rows."""
+    def write(self, name: str, df: DataFrame, format: Format = "parquet", rows: int | None = None) -> None:
+        """Compute ``df`` and write it as the table ``name``: a folder, also where ``df`` has no rows.
+
+        Raises `InputError` where it has not come to ``rows`` rows.
+        """
         path = self.folder.child(name).uri
         if format == "parquet":
             df.write.option("compression", "zstd").parquet(path)
@@ -103,6 +106,11 @@ class Output:
         else:
             # Every line has every key, so that a reader which goes by the first ones knows all columns.
             df.write.option("ignoreNullFields", "false").json(path)
+        if rows is not None:
+            there = path if format == "delta" else self.folder.child(name).pattern
+            reader = df.sparkSession.read.format("text" if format == "jsonl" else format)
+            if (written := reader.load(there).count()) != rows:
+                raise InputError(f"the {name} has {written:,} rows, not {rows:,}: input changed while it was read")
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Say what OUT is; it is written by `commit`, behind everything else."""
