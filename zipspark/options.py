@@ -6,7 +6,7 @@ in the file > the default (`layered`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, cast, get_args
 
@@ -18,6 +18,7 @@ from zipspark.errors import UsageError
 from zipspark.units import parse_size
 
 SECTIONS = {
+    "refresh": "What is refreshed",
     "choice": "How samples are chosen",
     "pool": "Which rows are read, and how",
     "limits": "Limits",
@@ -118,7 +119,7 @@ def _explain(problem: Any) -> str:
     return f"{field} {message}, got {problem['input']!r}"
 
 
-def as_yaml(model: type[BaseModel]) -> str:
+def as_yaml(model: type[BaseModel], but: Container[str] = ()) -> str:
     """A file with every option of ``model``, its meaning and its default; ``conf/select.yml`` is what this returns.
 
     What a preset decides stands as null, "not given": otherwise ``preset: paper`` in the file would change nothing.
@@ -126,8 +127,9 @@ def as_yaml(model: type[BaseModel]) -> str:
     decided = {key for preset in presets_of(model).values() for key in preset}
     lines: list[str] = []
     for section, title in SECTIONS.items():
-        lines += [f"# --- {title} ---", ""]
-        for key, field in options_of(model, section).items():
+        options = {key: field for key, field in options_of(model, section).items() if key not in but}
+        lines += [f"# --- {title} ---", ""] if options else []
+        for key, field in options.items():
             default = list(field.default) if isinstance(field.default, tuple) else field.default
             shown = yaml.safe_dump({key: default}, default_flow_style=True, width=10**6).strip()[1:-1]
             meaning = f"# {field.description}"

@@ -1,0 +1,58 @@
+"""Every option of zipspark, once: name, type, default, meaning.
+
+The command line, ``conf/*.yml`` and the Python functions all read their options from the models below, so a flag
+``--group-column``, a key ``group_column`` and a keyword ``group_column=`` are the same thing (`zipspark.options`).
+"""
+
+from zipspark.config.choice import (
+    MAX_WINDOW,
+    ZLIB_WINDOW,
+    Choice,
+    CoreOptions,
+    GroupLimits,
+    Limits,
+    check_multistage,
+    check_reference_budget,
+    check_until,
+    choice_of,
+)
+from zipspark.config.commands import (
+    BESIDE,
+    LeakageConfig,
+    MatrixConfig,
+    RefreshConfig,
+    ScoreConfig,
+    SelectConfig,
+    SelectionOptions,
+    check_refresh,
+    check_select,
+    choice_key,
+    oversampling,
+)
+from zipspark.config.pool import EngineOptions, PoolOptions
+
+__all__ = [
+    "BESIDE",
+    "MAX_WINDOW",
+    "ZLIB_WINDOW",
+    "Choice",
+    "CoreOptions",
+    "EngineOptions",
+    "GroupLimits",
+    "LeakageConfig",
+    "Limits",
+    "MatrixConfig",
+    "PoolOptions",
+    "RefreshConfig",
+    "ScoreConfig",
+    "SelectConfig",
+    "SelectionOptions",
+    "check_multistage",
+    "check_reference_budget",
+    "check_refresh",
+    "check_select",
+    "check_until",
+    "choice_key",
+    "choice_of",
+    "oversampling",
+]
