@@ -399,3 +399,14 @@ def test_of_a_long_sample_the_head_is_counted_and_the_rest_is_supported_by_it(mo
     look = Lens.of(sketch).look(*joined([long]))
     found = look.positions[look.supported]
     assert set(found // 100) == {0, *range(25, 30)}
+
+
+def test_what_the_anchor_holds_is_supported_by_it():
+    text = b"".join(b"a line that stands once in the pool, number %d\n" % number for number in range(40))
+    data, offsets = joined([text, b"another text of the pool, which shares nothing with the first"])
+    pool, anchor = Sketch(), Sketch()
+    pool.count(data, offsets)
+    anchor.count(*joined([text]))
+    alone, beside = (Lens.of(pool, anchor=held).look(data, offsets).support for held in (None, anchor))
+    assert beside[0] == 1 > alone[0]
+    assert beside[1] == alone[1] < 0.5

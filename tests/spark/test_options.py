@@ -75,7 +75,7 @@ def no_spark_work(monkeypatch):
     def started(*_):
         raise AssertionError("Spark work began")
 
-    monkeypatch.setattr(pipeline, "_select", started)
+    monkeypatch.setattr(pipeline, "chosen", started)
 
 
 # --- all of it at once ----------------------------------------------------------------------------------------------

@@ -99,7 +99,7 @@ class Run:
             candidates = stages.write("candidates", tree.candidates(samples, self.plan, self.config, aid))
             self.picks = tree.picks(candidates, samples, self.plan, self.config, aid, stages)
             self.table = self.picks.table.toArrow().sort_by("rank").to_pylist()
-            self.stages = sorted(path.name for path in Path(stages.folder.path).iterdir())
+            self.stages = sorted(path.name for path in Path(stages.folder.path).iterdir() if path.is_dir())
         self.chosen = [row["position"] for row in self.table]
         self.left_out = [row for row in rows if row["position"] not in set(self.chosen)]
         self.tree = str(self.picks.plan.tree)

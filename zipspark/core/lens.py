@@ -40,7 +40,7 @@ class Look:
     rows: npt.NDArray[np.int64]  # (n + 1,) sample i has entries ``rows[i]:rows[i + 1]`` of the arrays below
     positions: npt.NDArray[np.int64]  # (m,) byte of the data a gram starts at, ascending
     buckets: npt.NDArray[np.uint32]  # (m,) feature of the short gram
-    supported: npt.NDArray[np.bool_]  # (m,) another sample that the pool's sketch counted holds the long gram there
+    supported: npt.NDArray[np.bool_]  # (m,) the anchor, or another sample that the sketch counted, holds the long gram
     held: npt.NDArray[np.bool_]  # (m,) the anchor holds the long gram
     salts: Salts | None = None  # (n,) of the samples' groups, where each group is covered for itself
 
@@ -182,7 +182,7 @@ class Lens:
             itself = _counted(found, offsets[block.start : block.stop + 1], None if counted is None else counted[block])
             supported = self._holders(found) > itself
             held = np.zeros(len(supported), dtype=bool) if self.held is None else self._is_held(found)
-            looks.append(Look(found.rows, found.positions, found.buckets, supported, held))
+            looks.append(Look(found.rows, found.positions, found.buckets, supported | held, held))
         return replace(_joined(looks), salts=salts)
 
     def __getstate__(self) -> dict[str, Any]:

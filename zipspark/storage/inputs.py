@@ -111,6 +111,8 @@ def check_unchanged(source: Source) -> None:
 
 def located(name: str) -> str:
     """``name`` as it can be given from anywhere: a path whole and without credentials, a table's name as it is."""
+    if "://" in name:  # whole already; to parse it may need its store to answer
+        return redact(name)
     return Place.parse(name).redacted if _is_path(name) else name
 
 
