@@ -1,6 +1,7 @@
 """zipspark chooses the low-redundancy subset of a language-model training pool by compression ratio.
 
-`select` works on Spark, `zipspark.core.select` in memory without it. `matrix` and `leakage` look at a pool.
+`select` works on Spark, `zipspark.core.select` in memory without it; `refresh_subset` keeps a table of chosen rows up
+to date. `matrix` and `leakage` look at a pool.
 """
 
 from __future__ import annotations
@@ -14,17 +15,22 @@ from zipspark.errors import EngineError, InputError, UsageError, ZipsparkError
 if TYPE_CHECKING:
     from zipspark.analysis import Leakage, leakage, matrix
     from zipspark.pipeline import Selection, select
+    from zipspark.refresh import Refreshed, refresh_subset
+    from zipspark.streaming import refresh_stream
 
 __all__ = [
     "EngineError",
     "InputError",
     "Leakage",
+    "Refreshed",
     "Selection",
     "UsageError",
     "ZipsparkError",
     "core",
     "leakage",
     "matrix",
+    "refresh_stream",
+    "refresh_subset",
     "select",
 ]
 _ON_SPARK = {
@@ -33,6 +39,9 @@ _ON_SPARK = {
     "Leakage": "zipspark.analysis",
     "leakage": "zipspark.analysis",
     "matrix": "zipspark.analysis",
+    "Refreshed": "zipspark.refresh",
+    "refresh_stream": "zipspark.streaming",
+    "refresh_subset": "zipspark.refresh",
 }
 
 

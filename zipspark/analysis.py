@@ -29,7 +29,6 @@ from zipspark.spark.progress import Progress
 from zipspark.spark.scores import scored
 from zipspark.storage.inputs import Source, resolve
 from zipspark.storage.output import Output
-from zipspark.storage.places import redact
 from zipspark.storage.stages import Stages
 
 EXCERPT = 200  # characters of a matched span that are shown
@@ -210,8 +209,6 @@ def _leakage(
     found = found.drop_columns(["content", "text"])
     found = found.rename_columns([{"excerpt": "text"}.get(name, name) for name in found.column_names])
     facts = manifest(corpus, config, codec) | {"against": of_items.fingerprint, "seconds": progress.seconds}
-    if config.against:
-        facts["config"] |= {"against": [redact(name) for name in config.against]}
     result = Leakage(found.sort_by([("score", "descending"), ("item_id", "ascending")]), dict(progress.seconds))
     return Leakage(result.items, result.seconds, None, facts | {"items": len(found), "verdicts": result.verdicts})
 
@@ -234,7 +231,7 @@ def _python(
     frame, names = (source, ()) if isinstance(source, DataFrame) else (None, source)
     if misplaced := options.keys() & {"output", "overwrite", "json"}:
         raise UsageError(f"{min(misplaced)} is for the command line: from Python the result is returned")
-    if (spark or frame is not None) and (misplaced := options.keys() & {"master", "remote", "conf"}):
+    if (spark or frame is not None) and (misplaced := options.keys() & {"master", "remote", "conf", "jars"}):
         raise UsageError(f"{min(misplaced)} must be set on the session that is given, or no session be given")
     return layered(model, {"input": names if isinstance(names, str) else tuple(names), **options}), frame
 
@@ -243,9 +240,8 @@ def _session(
     config: MatrixConfig | LeakageConfig, spark: SparkSession | None, *sources: Source | DataFrame
 ) -> SparkSession:
     frames = [source for source in sources if isinstance(source, DataFrame)]
-    if spark is not None or frames:
-        return spark or frames[0].sparkSession
-    return start_session(config, Choice(), *sources)[0]
+    given = spark or (frames[0].sparkSession if frames else None)
+    return start_session(config, Choice(), *sources, given=given)[0]
 
 
 def _check_matrix(config: MatrixConfig) -> None:

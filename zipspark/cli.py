@@ -19,11 +19,22 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from rich.console import Console
 
-from zipspark.config import EngineOptions, LeakageConfig, MatrixConfig, ScoreConfig, SelectConfig, check_select
+from zipspark.config import (
+    EngineOptions,
+    LeakageConfig,
+    MatrixConfig,
+    RefreshConfig,
+    ScoreConfig,
+    SelectConfig,
+    check_refresh,
+    check_select,
+)
 from zipspark.errors import EXIT_DONE, EXIT_INTERRUPTED, EngineError, InputError, UsageError, ZipsparkError
 from zipspark.limits import Until
+from zipspark.logs import log_on_stderr
 from zipspark.options import SECTIONS, is_switch, layered, options_of, read_config_file, shown
 from zipspark.storage.cleaning import leftovers, remove
+from zipspark.storage.places import redact_all
 from zipspark.units import format_bytes
 
 
@@ -119,10 +130,11 @@ def select(config: str | None, **flags: Any) -> None:
     Example: zipspark select pool.parquet --output chosen --budget 10000 --group-column source
     """
     options = _options(SelectConfig, flags, config)
-    _require(options, "input", "output")
+    _require(options, "input", *([] if options.output_schema else ["output"]))
     check_select(options)
     summary = _pipeline().select_to(options)
-    _finish(options, summary, summary.to_dict(), f"subset: {options.output}/subset")
+    subset = f"{options.output}/subset" if options.output else f"{options.output_schema}.subset"
+    _finish(options, summary, summary.to_dict(), f"subset: {subset}")
 
 
 @zipspark.command(cls=SectionedCommand)
@@ -137,6 +149,20 @@ def score(config: str | None, **flags: Any) -> None:
     _require(options, "input", "output")
     result = _pipeline().score_to(options)
     _finish(options, f"{result['rows']:,} rows scored", result, f"scores: {result['output']}")
+
+
+@zipspark.command(cls=SectionedCommand)
+@flags_of(RefreshConfig, but=tuple(RefreshConfig.NOT_OPTIONS))
+@CONFIG_FLAG
+def refresh(config: str | None, **flags: Any) -> None:
+    """Bring the Delta table SUBSET up to the newest version of CORPUS: what is new comes in, what is gone goes.
+
+    Example: zipspark refresh --corpus main.chats --subset main.chosen --id-column id --budget 5%
+    """
+    options = _options(RefreshConfig, flags, config)
+    check_refresh(options)
+    done = _module("refresh").refresh_to(options)
+    _finish(options, str(done), done.to_dict())
 
 
 @zipspark.command(cls=SectionedCommand)
@@ -234,8 +260,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def run(arguments: Sequence[str] | None = None) -> int:
     """The same, returning the exit code (a Databricks wheel task must return plainly)."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    with _log_on_stderr():
-        return _run(arguments)
+    with log_on_stderr() as ended:
+        return ended(_run(arguments))
 
 
 def _run(arguments: list[str]) -> int:
@@ -285,23 +311,6 @@ def _interrupts() -> Iterator[Callable[[], bool]]:
             yield interrupted
         finally:
             signal.set_wakeup_fd(before)
-
-
-@contextmanager
-def _log_on_stderr() -> Iterator[None]:
-    """Progress and warnings of zipspark, and of nobody else: what Spark raises is explained already."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
-    logger = logging.getLogger("zipspark")
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    root = logging.getLogger()
-    if not root.handlers:  # py4j logs tracebacks to the root, which would print them
-        root.addHandler(logging.NullHandler())
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
 
 
 def _pipeline() -> Any:
@@ -354,7 +363,8 @@ def _stopped(arguments: Sequence[str]) -> int:
 
 
 def _fail(arguments: Sequence[str], error: ZipsparkError) -> int:
-    click.echo(f"zipspark: {error}", err=True)
+    message = redact_all(str(error))
+    click.echo(f"zipspark: {message}", err=True)
     if "--json" in arguments:
-        click.echo(json.dumps({"error": str(error), "exit_code": error.exit_code}))
+        click.echo(json.dumps({"error": message, "exit_code": error.exit_code}))
     return error.exit_code

@@ -4,7 +4,7 @@
 
     read ─ score ─▶ scores ─ look ─▶ samples ─ survey ─▶ plan ─ parts ─▶ candidates ─ merge ─▶ picks ─ account ─▶ OUT
 
-Every arrow's head is a table in the work folder (the plan: on the driver). `chosen` reads as that list.
+Every arrow's head is a table in the work folder (the plan: on the driver). `looked_at` and `chosen` read as that list.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from typing import Any, get_args
 
@@ -21,7 +22,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from zipspark.config import BESIDE, MatrixConfig, ScoreConfig, SelectConfig, check_select, choice_of
 from zipspark.core.lens import Lens
-from zipspark.core.presets import proven_codec, trained_header
+from zipspark.core.presets import trained_header
 from zipspark.core.seen import Eye, counted_below, needs_lens
 from zipspark.core.selectors import MULTISTAGE_RATE, rounds_cost
 from zipspark.core.tokens import TokenCounter
@@ -34,24 +35,29 @@ from zipspark.running import check_resumable, explained, manifest, run_key, said
 from zipspark.spark import ledger as ledgers
 from zipspark.spark import metrics, references, survey, tree
 from zipspark.spark import subset as subsets
-from zipspark.spark.corpus import pinned, read_corpus
+from zipspark.spark.corpus import Corpus, pinned, read_corpus
+from zipspark.spark.delta import check_delta
 from zipspark.spark.matrix import matrix_of
 from zipspark.spark.measure import random_of, set_ratios
-from zipspark.spark.progress import Progress
+from zipspark.spark.progress import Progress, tagged
 from zipspark.spark.samples import choosable_scores, seen
 from zipspark.spark.scores import scored, with_text
 from zipspark.spark.sketches import sketch_of
 from zipspark.storage.inputs import Source, check_unchanged, resolve
 from zipspark.storage.output import Format, Output
+from zipspark.storage.schema_output import TABLES, SchemaOutput
 from zipspark.storage.stages import Stages
 from zipspark.units import format_bytes, parse_size
 
 logger = logging.getLogger("zipspark")
 
-TABLES = ("subset", "ledger", "quarantine", "metrics")
 STAGES = ("score", "look", "survey", "parts", "merge", "account", "write")
 
 References = Mapping[str, Source | DataFrame | None]  # one for each of `BESIDE`
+
+
+class NothingChosen(InputError):
+    """There is something to choose from, but the stop rule takes none of it."""
 
 
 @dataclass(frozen=True)
@@ -74,17 +80,41 @@ class Selection:
     """A finished choice: tables as DataFrames, and what is to be said of them."""
 
     subset: DataFrame  # the input's columns and zip_id, zip_rank, zip_ratio, zip_marginal_ratio, in order of rank
-    ledger: DataFrame  # one row per input row (`zipspark.spark.ledger`)
+    decided: DataFrame  # one row per input row (`zipspark.spark.ledger`)
     quarantine: DataFrame  # file, position, reason, record of rows that could not be read or rendered
     metrics: DataFrame  # rows and bytes per stage and group, seconds per stage
     summary: Summary
     manifest: dict[str, Any]  # input, options, versions, checksum: what the ranking depends on
 
-    def save(self, path: str, *, format: Format = "parquet", overwrite: bool = False) -> None:
-        """Write OUT as ``zipspark select --output`` does; raises `InputError` when it exists or cannot be written."""
+    @property
+    def ledger(self) -> DataFrame:
+        """One row per input row, with `zipspark.spark.ledger.LEDGER_COLUMNS`."""
+        return self.decided.select(*ledgers.LEDGER_COLUMNS)
+
+    def save(
+        self,
+        path: str | None = None,
+        *,
+        output_schema: str | None = None,
+        format: Format = "parquet",
+        overwrite: bool = False,
+    ) -> None:
+        """Write OUT as ``zipspark select --output`` or ``--output-schema`` does.
+
+        Raises `InputError` when it exists or cannot be written.
+        """
         if format not in get_args(Format):
             raise UsageError(f"format must be one of {', '.join(get_args(Format))}, got {format!r}")
-        with explained(), Output(path, overwrite=overwrite) as output:
+        output: Output | SchemaOutput
+        if path is not None and output_schema is None:
+            output = Output(path, overwrite)
+        elif output_schema is not None and path is None:
+            output, format = SchemaOutput(self.subset.sparkSession, output_schema, overwrite), "delta"
+        else:
+            raise UsageError("save must be given a path, or output_schema, and not both")
+        if format == "delta":
+            check_delta(self.subset.sparkSession)
+        with explained(), output:
             _write(self, output, format)
             output.write_manifest(self.manifest)
             output.commit()
@@ -122,9 +152,9 @@ def select(
         frame = source
     if options.get("resume"):
         raise UsageError("resume needs an OUT, beside which stages are kept: use the command, zipspark select --resume")
-    if misplaced := options.keys() & {"output", "overwrite", "format", "json"}:
+    if misplaced := options.keys() & {"output", "output_schema", "overwrite", "format", "json"}:
         raise UsageError(f"{min(misplaced)} must be given to .save() of what select returns, not to select")
-    if (spark or frame is not None) and (misplaced := options.keys() & {"master", "remote", "conf"}):
+    if (spark or frame is not None) and (misplaced := options.keys() & {"master", "remote", "conf", "jars"}):
         raise UsageError(f"{min(misplaced)} must be set on the session that is given, or no session be given")
     frames = {name: options.pop(name) for name in BESIDE if isinstance(options.get(name), DataFrame)}
     config = layered(SelectConfig, {"budget": budget, "input": tuple(names), **options})
@@ -136,41 +166,56 @@ def select(
         }
         counter = TokenCounter.read(config.tokenizer) if config.tokenizer else None
         given = spark or (frame.sparkSession if frame is not None else None)
-        session, codec = (
-            (given, proven_codec(config)) if given else start_session(config, config, found, *beside.values())
-        )
+        session, codec = start_session(config, config, found, *beside.values(), given=given)
         stages = Stages(session, config)
         atexit.register(stages.remove)  # the tables are read from it whenever they are looked at
         try:
             progress = Progress(session, quiet=config.quiet)
             found, beside = pinned_all(session, found, beside)
             key = run_key(config, found, beside)
-            return chosen(session, found, beside, counter, config, codec, key, stages, progress)
+            looked = looked_at(session, found, beside, counter, config, stages, progress)
+            return chosen(session, looked, config, codec, key, stages, progress)
         except BaseException as error:
             stages.remove(error)
             raise
 
 
 def select_to(config: SelectConfig) -> Summary | Complete:
-    """``zipspark select``: choose, and write OUT. Whatever fails or is interrupted leaves no OUT (or the old one)."""
-    assert config.output is not None
+    """``zipspark select``: choose, and write OUT, a folder or the tables of a schema.
+
+    Whatever fails or is interrupted leaves no OUT (or the old one).
+    """
     check_select(config)
-    with explained(), Output(config.output, overwrite=config.overwrite, resume=config.resume) as output:
+    if config.output_schema:
+        if config.resume and not config.work_dir:
+            raise UsageError(
+                "resume needs work_dir where output_schema is given: the folder that the stages are kept in"
+            )
+        config = config.model_copy(update={"format": "delta"})
+    out = config.output or config.output_schema
+    assert out is not None
+    with explained(), ExitStack() as opened:
+        output: Output | SchemaOutput
+        if config.output:  # it can be looked at before Spark is there, a catalog cannot
+            output = opened.enter_context(Output(out, config.overwrite, config.resume))
         source = resolve(config.input)
         tables = {name: references.find(name, getattr(config, name)) for name in BESIDE}
         counter = TokenCounter.read(config.tokenizer) if config.tokenizer else None
         spark, codec = start_session(config, config, source, *tables.values())
+        if not config.output:
+            output = opened.enter_context(SchemaOutput(spark, out, config.overwrite, config.resume))
         source, beside = pinned_all(spark, source, tables)
         if config.resume:
             check_resumable(source, *beside.values())
         key = run_key(config, source, beside)
         if output.check_is(key):
             assert output.found is not None
-            return Complete(config.output, output.found["selected"], output.found["checksum"])
+            return Complete(out, output.found["selected"], output.found["checksum"])
         with Stages(spark, config, config.resume) as stages:
             stages.claim(key | {"places": _places(source, beside)})
             progress = Progress(spark, quiet=config.quiet)
-            selection = chosen(spark, source, beside, counter, config, codec, key, stages, progress)
+            looked = looked_at(spark, source, beside, counter, config, stages, progress)
+            selection = chosen(spark, looked, config, codec, key, stages, progress)
             with progress.stage("write", len(STAGES), of=len(STAGES)):
                 _write(selection, output, config.format)
             for table in (source, *beside.values()):
@@ -178,7 +223,7 @@ def select_to(config: SelectConfig) -> Summary | Complete:
                     check_unchanged(table)
             output.write_manifest(selection.manifest | {"seconds": progress.seconds})
             output.commit()
-    return replace(selection.summary, output=config.output, seconds=dict(progress.seconds))
+    return replace(selection.summary, output=out, seconds=dict(progress.seconds))
 
 
 def score_to(config: ScoreConfig) -> dict[str, Any]:
@@ -202,17 +247,32 @@ def score_to(config: ScoreConfig) -> dict[str, Any]:
     return {"rows": rows, "output": f"{config.output}/scores", "seconds": progress.seconds}
 
 
-def chosen(
+@dataclass(frozen=True)
+class Looked:
+    """A pool before anything is chosen of it."""
+
+    corpus: Corpus
+    scores: DataFrame  # `zipspark.spark.scores.SCORES`
+    samples: DataFrame  # `zipspark.spark.samples.SAMPLES`
+    pool: survey.Survey  # of what can be chosen: perhaps nothing
+    kept: survey.Survey | None  # of what must be
+    eye: Eye
+    sample: Mapping[str, bytes]  # content hash -> text of some
+    targeted: bool
+    notes: list[str]
+
+
+def looked_at(
     spark: SparkSession,
     source: Source | DataFrame,
     beside: References,
     counter: TokenCounter | None,
     config: SelectConfig,
-    codec: dict[str, Any],
-    key: dict[str, Any],
     stages: Stages,
     progress: Progress,
-) -> Selection:
+    known: int = 0,
+) -> Looked:
+    """Read and measure a pool, and see which of it is noise or anchored; ``known`` is that of `survey.check`."""
     of = len(STAGES)
     with progress.stage("score", 1, of=of):
         corpus = read_corpus(spark, source, config, lambda frame: stages.write("input", frame))
@@ -220,7 +280,7 @@ def chosen(
         scores = stages.write("scores", scored(corpus.rows, config, config, counter))
 
     with progress.stage("look", 2, of=of):
-        offered = survey.check(scores, config)
+        offered = survey.check(scores, config, known)
         anchor, target = (
             references.texts(spark, name, table, config, stages) if (table := beside[name]) is not None else None
             for name in ("anchor", "target")
@@ -235,17 +295,35 @@ def chosen(
         samples = seen(scores, eye, config, anchor.contents if anchor else None, keep)
         if eye.lens is not None or keep is not None:
             samples = stages.write("samples", samples)
+        pool = survey.survey(samples, offered.rows, config, config.by_group or config.phases is not None)
+        kept = survey.survey(samples.where("kept"), offered.rows, config, config.by_group) if keep is not None else None
+    return Looked(corpus, scores, samples, pool, kept, eye, sample, target is not None, notes)
+
+
+def chosen(
+    spark: SparkSession,
+    looked: Looked,
+    config: SelectConfig,
+    codec: dict[str, Any],
+    key: dict[str, Any],
+    stages: Stages,
+    progress: Progress,
+) -> Selection:
+    """The choice itself. Raises `InputError` where there is nothing to choose from, or nothing is chosen."""
+    of = len(STAGES)
+    corpus, scores, samples, pool, eye = looked.corpus, looked.scores, looked.samples, looked.pool, looked.eye
+    if not pool.samples:
+        raise InputError(survey.nothing_left(samples, pool.rows))
+    notes = looked.notes
 
     with progress.stage("survey", 3, of=of):
-        pool = survey.survey(samples, offered.rows, config, config.by_group or config.phases is not None)
         phases = _phases(config, pool, scores, samples)
-        kept = survey.survey(samples.where("kept"), offered.rows, config, config.by_group) if keep is not None else None
-        plan = tree.plan(pool, config, kept)
+        plan = tree.plan(pool, config, looked.kept)
         by_share = config.until is not None and config.until.by_share
         aid = tree.Aid(
-            header=trained_header(config, list(sample.values())),
+            header=trained_header(config, list(looked.sample.values())),
             lens=eye.lens if config.objective == "coverage" else None,
-            reach=survey.reach(samples, eye.lens, target is not None) if by_share and eye.lens else None,
+            reach=survey.reach(samples, eye.lens, looked.targeted) if by_share and eye.lens else None,
         )
         notes += said([*plan.notes(), *_announcements(config, pool, plan, phases)])
 
@@ -256,11 +334,13 @@ def chosen(
         picks = tree.picks(candidates, samples, plan, config, aid, stages)
         notes += said(picks.notes)
         if not picks.rows:
-            raise InputError(f"nothing is chosen: until {config.until} is reached before the first sample")
+            raise NothingChosen(f"nothing is chosen: until {config.until} is reached before the first sample")
 
     with progress.stage("account", 6, of=of):
         with ThreadPoolExecutor(2) as both:  # the measure is one task: without company it leaves the other cores idle
-            measured = both.submit(set_ratios, scores, samples, picks.table, picks.bytes, pool.bytes, config.dedup)
+            measured = both.submit(
+                tagged(spark, set_ratios), scores, samples, picks.table, picks.bytes, pool.bytes, config.dedup
+            )
             ledger = stages.write("ledger", ledgers.ledger(samples, picks.candidates, picks.table, plan, config.dedup))
             counted = metrics.counts(ledger)
             ratios = measured.result()
@@ -289,7 +369,7 @@ def chosen(
         "budget": {"unit": plan.budget.unit, "amount": plan.budget.amount},
         "parts": plan.parts,
         "tree": str(picks.plan.tree),
-        "rows": offered.rows,
+        "rows": pool.rows,
         "selected": picks.rows,
         "checksum": picks.checksum,
         "ratios": ratios,
@@ -297,7 +377,7 @@ def chosen(
     }
     return Selection(
         subset=subset,
-        ledger=ledger,
+        decided=ledger,
         quarantine=ledgers.quarantine(scores),
         metrics=spark.createDataFrame(metrics.metrics(counted, progress.seconds)),
         summary=summary,
@@ -339,16 +419,17 @@ def _eye(
     return Eye.opened(choice_of(config), lens, sample, config.covers_groups, counted_below(offered.head_bytes))
 
 
-def _write(selection: Selection, output: Output, format: Format) -> None:
+def _write(selection: Selection, output: Output | SchemaOutput, format: Format) -> None:
     """All tables of a selection; with delta all are Delta tables, with jsonl the subset alone is JSON lines."""
+    facts = {name: selection.manifest[name] for name in ("run_id", "config_hash")}
 
     def write(name: str) -> None:
         of_table: Format = format if format == "delta" or name == "subset" else "parquet"
         rows = selection.manifest["selected"] if name == "subset" else None
-        output.write(name, getattr(selection, name), of_table, rows)
+        output.write(name, getattr(selection, name), of_table, rows, facts)
 
     with ThreadPoolExecutor(len(TABLES)) as at_once:  # small tables: most of their time is Spark's, not work
-        list(at_once.map(write, TABLES))
+        list(at_once.map(tagged(selection.subset.sparkSession, write), TABLES))
 
 
 def _phases(config: SelectConfig, pool: survey.Survey, scores: DataFrame, samples: DataFrame) -> tuple[str, ...]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,38 +18,82 @@ from pyspark.sql import DataFrame, SparkSession
 
 from zipspark.config import BESIDE, Choice, EngineOptions, PoolOptions, SelectConfig, choice_key
 from zipspark.core.presets import proven_codec
-from zipspark.errors import EngineError, InputError, UsageError
+from zipspark.errors import EngineError, InputError, UsageError, ZipsparkError
+from zipspark.logs import one_run, run_id
 from zipspark.spark.batches import library_versions
 from zipspark.spark.corpus import Corpus
-from zipspark.spark.failures import explain_spark_error, first_line
+from zipspark.spark.delta import check_delta
+from zipspark.spark.failures import code_of, explain_spark_error, first_line, without_text
 from zipspark.spark.session import get_session
 from zipspark.storage.inputs import Source, located
+from zipspark.storage.places import SECRET_NAME, redact_all
 
 logger = logging.getLogger("zipspark")
+
+_hides: ContextVar[bool] = ContextVar("zipspark_hides", default=False)  # whether the run hides the text of samples
 
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Turns what Spark raises into zipspark's own errors."""
+    """One run. What Spark raises in it becomes zipspark's own error; no error says a password or a key.
+
+    Nor, where `start_session` was told to hide it, the text of a sample.
+    """
+    hides = _hides.set(_hides.get())
     try:
-        yield
+        with one_run():
+            yield
     except Exception as error:
-        if isinstance(error, (OSError, pa.ArrowException)):  # ours to open, and not there, full or forbidden
-            raise InputError(f"input or output cannot be used: {error}") from error
-        explained = explain_spark_error(error)
-        if explained is None and not type(error).__module__.startswith(("pyspark", "py4j", "grpc")):
+        hide = _hides.get()
+        ours = _said_again(error, hide)
+        if ours is None:
             raise
-        raise explained or EngineError(f"Spark failed: {first_line(error)}") from error
+        message = redact_all(str(ours))
+        if ours is error and message == str(error) and not hide:
+            raise
+        # Where nobody catches it, Python prints an error with its cause, all that Spark said.
+        is_clean = not hide and redact_all(str(error)) == str(error)
+        raise type(ours)(message) from (error if is_clean else None)
+    finally:
+        _hides.reset(hides)
+
+
+def _said_again(error: Exception, hide: bool) -> ZipsparkError | None:
+    """The error of ours that says what ``error`` means; None for a mistake in zipspark, whose traceback is wanted."""
+    if isinstance(error, OSError) or (isinstance(error, pa.ArrowException) and not hide):
+        return InputError(f"input or output cannot be used: {error}")  # ours to open, and not there, full or forbidden
+    if ours := explain_spark_error(error):
+        return without_text(ours) if hide else ours
+    if hide:
+        return EngineError(code_of(error))
+    if type(error).__module__.startswith(("pyspark", "py4j", "grpc")):
+        return EngineError(f"Spark failed: {first_line(error)}")
+    return None
 
 
 def start_session(
-    engine: EngineOptions, choice: Choice, *sources: Source | DataFrame | None
+    engine: EngineOptions, choice: Choice, *sources: Source | DataFrame | None, given: SparkSession | None = None
 ) -> tuple[SparkSession, dict[str, Any]]:
-    """The session, and the codec's facts: it proves itself while Spark starts."""
+    """The session, ``given`` or found or made, and the codec's facts: it proves itself while Spark starts."""
+    _hides.set(engine.hide_text)
     formats = [getattr(source, "format", None) for source in sources] + [getattr(engine, "format", None)]
+    if given is not None:
+        if "delta" in formats:
+            check_delta(given)
+        return given, proven_codec(choice)
     with ThreadPoolExecutor(1) as beside:
         codec = beside.submit(proven_codec, choice)
-        return get_session(engine, delta="delta" in formats), codec.result()
+        try:
+            return get_session(engine, delta="delta" in formats), codec.result()
+        except ZipsparkError as error:  # it may show a setting's value
+            raise type(error)(_without_secrets(str(error), engine.conf)) from None
+
+
+def _without_secrets(text: str, conf: Mapping[str, str]) -> str:
+    for key, value in conf.items():
+        if SECRET_NAME.search(key) and len(value) > 3:  # less would be found in any word
+            text = text.replace(value, "***")
+    return text
 
 
 def said(notes: Iterable[str]) -> list[str]:
@@ -94,11 +138,11 @@ def check_resumable(source: Source | DataFrame, *beside: Source | DataFrame | No
 def manifest(corpus: Corpus, config: PoolOptions, codec: dict[str, Any]) -> dict[str, Any]:
     """What a result depends on, and how it is called."""
     key = choice_key(config)
-    for name in ("input", *BESIDE):
-        if key.get(name):
-            key[name] = [located(place) for place in key[name]]
+    for name in ("input", "against", "corpus", "subset", *BESIDE):
+        if places := key.get(name):
+            key[name] = located(places) if isinstance(places, str) else [located(place) for place in places]
     return {
-        "run_id": uuid.uuid4().hex,
+        "run_id": run_id(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "input": corpus.fingerprint,
         "layout": corpus.layout.schema if corpus.layout else "text-expr",

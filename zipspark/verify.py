@@ -14,10 +14,13 @@ from zipspark.config import BESIDE, EngineOptions, SelectConfig
 from zipspark.core.tokens import TokenCounter
 from zipspark.errors import EXIT_DIFFERS, EXIT_DONE, InputError
 from zipspark.options import layered
-from zipspark.pipeline import References, chosen, pinned_all
+from zipspark.pipeline import References, chosen, looked_at, pinned_all
 from zipspark.running import explained, run_key, start_session
 from zipspark.spark import references
 from zipspark.spark.progress import Progress
+from zipspark.spark.session import get_session
+from zipspark.storage import schema_output
+from zipspark.storage.deltas import is_path
 from zipspark.storage.inputs import Source, resolve
 from zipspark.storage.output import differences, read_manifest
 from zipspark.storage.places import Place
@@ -55,20 +58,26 @@ class Verification:
 
 
 def verify(options: EngineOptions) -> Verification:
-    """Derive the ranking of OUT (``options.output``) again, with the options in its manifest.
+    """Derive the ranking of OUT (``options.output``, a folder or a schema) again, with the options in its manifest.
 
     Files are read as they are now; of Delta tables the versions that were read then. Raises `InputError` where OUT is
     no result of ``zipspark select``, or an input, or its version, is gone.
     """
     assert options.output is not None
-    manifest = read_manifest(options.output)
+    schema = options.output if _is_schema(options.output) else None
+    if schema is not None:
+        with explained():
+            manifest = schema_output.read_manifest(get_session(options, delta=True), schema)
+    else:
+        manifest = read_manifest(options.output)
     if missing := {"checksum", "config", "key", "parts"} - manifest.keys():
         raise InputError(f"{options.output} is no result of zipspark select: its manifest has no {min(missing)}")
     then = manifest["key"]
     for name, read in {"input": then["input"], **then["beside"]}.items():
         if read["format"] == "dataframe":
             raise InputError(f"{options.output} cannot be verified: its {name} was a DataFrame of the caller's")
-    engine = EngineOptions(**options.model_dump(by_alias=True) | {"output": f"{options.output.rstrip('/')}-verify"})
+    beside_out = None if schema else f"{options.output.rstrip('/')}-verify"  # where stages lie
+    engine = EngineOptions(**options.model_dump(by_alias=True) | {"output": beside_out})
     config = config_of(manifest, engine)
     with explained():
         source = _as_it_was(resolve(config.input), then["input"])
@@ -81,8 +90,13 @@ def verify(options: EngineOptions) -> Verification:
         with Stages(spark, engine) as stages:
             stages.claim(key)
             progress = Progress(spark, quiet=config.quiet)
-            again = chosen(spark, source, beside, counter, config, codec, key, stages, progress)
-            ranks = [_ranking(_ledger(spark, Place.parse(options.output))), _ranking(again.ledger)]
+            looked = looked_at(spark, source, beside, counter, config, stages, progress)
+            again = chosen(spark, looked, config, codec, key, stages, progress)
+            if schema is not None:
+                ledger = schema_output.read_table(spark, schema, "ledger", manifest)
+            else:
+                ledger = _ledger(spark, Place.parse(options.output))
+            ranks = [_ranking(ledger), _ranking(again.ledger)]
     changed = [differences(then, key)]
     if manifest["parts"] != again.manifest["parts"]:
         changed.append(f"parts were {manifest['parts']}, are {again.manifest['parts']}")
@@ -113,6 +127,11 @@ def config_of(manifest: Mapping[str, Any], engine: EngineOptions) -> SelectConfi
 
 def _as_it_was(source: Source, then: Mapping[str, Any]) -> Source:
     return replace(source, version=then.get("version")) if source.table is not None else source
+
+
+def _is_schema(name: str) -> bool:
+    """Whether OUT is called as a schema is (``catalog.schema``), and no folder is called so."""
+    return "." in name and not is_path(name) and not Place.parse(name).exists()
 
 
 def _ledger(spark: SparkSession, out: Place) -> DataFrame:

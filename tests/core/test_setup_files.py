@@ -1,4 +1,4 @@
-"""The scripts behind `make`, on machines made of fake executables: PATH holds nothing else."""
+"""The scripts behind `make`, on machines made of fake executables: PATH holds nothing else. And Spark's files."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from zipspark.spark.session import SQL_SETTINGS
+
+CONF = Path(__file__).parents[2] / "conf"
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 SH = shutil.which("sh") or "/bin/sh"
 
@@ -172,3 +175,32 @@ def test_spark_submit_runs_pysparks_own_with_the_environment_first_on_path(tmp_p
         check=True,
     )
     assert done.stdout == f"{environment.bin}:/usr/bin:/bin|job.py --budget 5%\n"
+
+
+# --- conf ----------------------------------------------------------------------------------------------------------
+
+
+def test_every_setting_of_spark_has_its_reason():
+    paragraphs = (CONF / "spark-defaults.conf").read_text("utf-8").strip().split("\n\n")[1:]  # behind the head
+    settings = {}
+    for lines in map(str.splitlines, paragraphs):
+        *reason, setting = lines
+        assert reason
+        assert all(line.startswith("# ") for line in reason)
+        key, value = setting.split()
+        assert key.startswith("spark.")
+        settings[key] = value
+    assert len(settings) == len(paragraphs)
+    assert {key: settings[key] for key in SQL_SETTINGS} == SQL_SETTINGS  # of sessions that zipspark starts
+
+
+def test_spark_logs_to_stderr_alone():
+    text = (CONF / "log4j2.properties").read_text("utf-8")
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    settings = dict(line.split(" = ", 1) for line in lines)
+    assert settings["appender.stderr.target"] == "SYSTEM_ERR"
+    assert [key for key in settings if key.endswith(".type")] == ["appender.stderr.type", "appender.stderr.layout.type"]
+    assert settings["rootLogger.appenderRef.stderr.ref"] == settings["appender.stderr.name"]
+    loggers = {key.split(".")[1] for key in settings if key.startswith("logger.")}
+    for name in loggers:
+        assert {f"logger.{name}.name", f"logger.{name}.level"} <= settings.keys()

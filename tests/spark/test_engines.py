@@ -1,18 +1,19 @@
-"""The same ids on every engine: classic local, Connect, spark-submit on a local cluster; started as users do."""
+"""The same ids on every engine, each started as users start it: local, Connect, clusters by spark-submit."""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from pools import rows
-
-ROOT = Path(__file__).parents[2]
+from launching import ROOT, python_without_zipspark, run, spark_home, standalone, zipspark, zipspark_zip
+from pools import rows, texts
 
 pytestmark = [
     pytest.mark.slow,
@@ -22,32 +23,33 @@ pytestmark = [
 ]
 
 
-def run(arguments: list[str], cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    clean = {key: value for key, value in os.environ.items() if not key.startswith(("SPARK", "PYSPARK"))}
-    return subprocess.run(
-        arguments, cwd=cwd, env=clean | environment, capture_output=True, text=True, timeout=300, check=False
-    )
-
-
-def zipspark(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return run([sys.executable, "-m", "zipspark", *arguments], cwd)
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("engines")
-    (path / "pool.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows(400)))
+
+    def write(name: str, records: list[dict]) -> None:
+        (path / name).write_text("".join(json.dumps(record) + "\n" for record in records))
+
+    pool = rows(400)
+    write("pool.jsonl", pool)
+    write("keep.jsonl", [{"id": row["id"]} for row in pool[7:400:100]])
+    write("anchor.jsonl", [{"text": text} for text in [*texts(30, seed=1), pool[20]["text"]]])
     return path
 
 
-CHOICE = ["pool.jsonl", "--budget", "40", "--group-column", "source", "--parts", "3"]
+# As much as fits one run of all that executors do: sketches, a guard, quotas, tables beside the pool, three levels.
+CHOICE = ["pool.jsonl", "--budget", "60", "--objective", "coverage", "--id-column", "id"]
+CHOICE += ["--group-column", "source", "--mix", "power=0.5", "--keep", "keep.jsonl", "--anchor", "anchor.jsonl"]
+CHOICE += ["--parts", "8", "--node-cap", "20kB", "--driver-cap", "20kB"]
 
 
 @pytest.fixture(scope="module")
 def classic(folder) -> dict:
     done = zipspark("select", *CHOICE, "--output", "classic", "--master", "local[2]", cwd=folder)
     assert done.returncode == 0, done.stderr
-    return json.loads((folder / "classic/manifest.json").read_text())
+    manifest = json.loads((folder / "classic/manifest.json").read_text())
+    assert "nodes → driver" in manifest["tree"]
+    return manifest
 
 
 def same_ids(folder: Path, out: str, classic: dict) -> None:
@@ -56,7 +58,7 @@ def same_ids(folder: Path, out: str, classic: dict) -> None:
         pq.read_table(folder / name / "subset").sort_by("zip_rank")["zip_id"].to_pylist() for name in ("classic", out)
     ]
     assert ids[0] == ids[1]
-    assert len(ids[0]) == 40
+    assert len(ids[0]) == 60
 
 
 def test_one_core(folder, classic):
@@ -73,13 +75,7 @@ def test_connect(folder, classic):
 
 
 def test_spark_submit_on_a_local_cluster_with_the_yaml_file(folder, classic, tmp_path):
-    import pyspark
-
-    home = tmp_path / "spark"  # local-cluster starts workers from SPARK_HOME and writes their logs there
-    home.mkdir()
-    for name in ("jars", "bin", "sbin", "python"):
-        source = Path(pyspark.__file__).parent / name
-        (home / name).symlink_to(source)
+    home = spark_home(tmp_path / "spark")
     done = run(
         [
             str(home / "bin/spark-submit"),
@@ -95,6 +91,36 @@ def test_spark_submit_on_a_local_cluster_with_the_yaml_file(folder, classic, tmp
     same_ids(folder, "cluster", classic)
 
 
+def test_spark_submit_sends_zipspark_to_a_standalone_cluster_that_has_none(folder, classic, tmp_path):
+    home = spark_home(tmp_path / "spark")
+    python = python_without_zipspark(tmp_path / "python")
+    missing = run([python, "-c", "import pyspark, zipspark"], tmp_path)
+    assert missing.stderr.endswith("ModuleNotFoundError: No module named 'zipspark'\n")
+    with standalone(home, workers=2) as master:
+        done = run(
+            [
+                str(home / "bin/spark-submit"),
+                *("--master", master, "--py-files", str(zipspark_zip(tmp_path))),
+                *("--conf", "spark.driver.host=127.0.0.1", "--conf", "spark.ui.enabled=false"),
+                # The first task waits until both workers have started theirs, so that none is left without work.
+                *("--conf", "spark.cores.max=2", "--conf", "spark.scheduler.minRegisteredResourcesRatio=1"),
+                str(ROOT / "jobs/select_subset.py"),
+                *(*CHOICE, "--output", "standalone", "--work-dir", str(tmp_path / "work")),
+            ],
+            folder,
+            SPARK_HOME=str(home),
+            PYSPARK_PYTHON=python,
+            PYSPARK_DRIVER_PYTHON=sys.executable,
+        )
+    assert done.returncode == 0, done.stderr
+    same_ids(folder, "standalone", classic)
+    assert not list((tmp_path / "work").iterdir())
+    logs = sorted(home.glob("work/app-*/*/stderr"))
+    assert len(logs) == 2
+    for log in logs:
+        assert log.read_text().count("Finished task ") > 10
+
+
 def test_the_demo_writes_a_subset_and_shows_it_beside_random(tmp_path):
     done = zipspark("demo", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -106,9 +132,6 @@ def test_the_demo_writes_a_subset_and_shows_it_beside_random(tmp_path):
 
 
 def test_interrupted_it_ends_with_130_and_leaves_nothing(folder):
-    import signal
-    import time
-
     arguments = [sys.executable, "-m", "zipspark", "select", *CHOICE, "--output", "stopped", "--master", "local[2]"]
     with subprocess.Popen(arguments, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None

@@ -75,7 +75,7 @@ def no_spark_work(monkeypatch):
     def started(*_):
         raise AssertionError("Spark work began")
 
-    monkeypatch.setattr(pipeline, "chosen", started)
+    monkeypatch.setattr(pipeline, "looked_at", started)
 
 
 # --- all of it at once ----------------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from zipspark.config.commands import (
     check_refresh,
     check_select,
     choice_key,
+    of_key,
     oversampling,
 )
 from zipspark.config.pool import EngineOptions, PoolOptions
@@ -54,5 +55,6 @@ __all__ = [
     "check_until",
     "choice_key",
     "choice_of",
+    "of_key",
     "oversampling",
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, field_validator, model_validator
 
@@ -17,7 +18,7 @@ from zipspark.config.choice import (
 from zipspark.config.pool import EngineOptions, PoolOptions
 from zipspark.errors import UsageError
 from zipspark.limits import check_limits
-from zipspark.options import CommaSeparated, Size, option
+from zipspark.options import CommaSeparated, Size, layered, option
 
 BESIDE = ("anchor", "keep", "target")  # options of `SelectionOptions` that name tables beside the pool
 
@@ -189,6 +190,18 @@ def choice_key(config: BaseModel) -> dict[str, Any]:
     """The options that decide the result, JSON-ready: neither engine nor display (the key of a resumable run)."""
     not_choice = {*EngineOptions.model_fields, "format", "resume", "output_schema", "dry_run", "rebuild"}
     return config.model_dump(mode="json", by_alias=True, exclude=not_choice)
+
+
+Config = TypeVar("Config", bound=EngineOptions)
+
+
+def of_key(model: type[Config], key: Mapping[str, Any], engine: EngineOptions) -> Config:
+    """The options that `choice_key` was made of, to be run on ``engine``."""
+    given = {name: value for name, value in key.items() if value is not None}
+    shared = {"output", "overwrite"}
+    engine_alone = {name: getattr(engine, name) for name in EngineOptions.model_fields if name not in shared}
+    aliases = {name: field.alias or name for name, field in EngineOptions.model_fields.items()}
+    return layered(model, given | {aliases[name]: value for name, value in engine_alone.items() if value is not None})
 
 
 class MatrixConfig(PoolOptions, EngineOptions):

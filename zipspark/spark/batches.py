@@ -6,9 +6,10 @@ a fixed schema. And every task says which libraries it measured with: sizes made
 
 from __future__ import annotations
 
+import sys
 import zlib
 from collections.abc import Iterator, Mapping
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions
 from typing import Any
 
 import pyarrow as pa
@@ -37,15 +38,18 @@ def spark_schema(schema: pa.Schema) -> Any:
 
 def library_versions() -> dict[str, str]:
     """The versions that sizes depend on, on this machine."""
-    try:
-        own = version("zipspark")
-    except PackageNotFoundError:  # shipped with --py-files, without metadata
-        own = "unknown"
     return {
-        "zipspark": own,
+        "zipspark": _own_version(),
         "zlib": zlib.ZLIB_RUNTIME_VERSION,
         "zstd": ".".join(map(str, zstandard.ZSTD_VERSION)),
     }
+
+
+def _own_version() -> str:
+    """Of the code that runs here: a zip of --py-files, which may have no metadata, goes before an installed copy."""
+    shipped = getattr(sys.modules[__name__].__loader__, "archive", None)
+    found = distributions(name="zipspark", path=[shipped] if shipped else sys.path)
+    return next((one.version for one in found), "unknown")
 
 
 def require_versions(expected: Mapping[str, str]) -> None:

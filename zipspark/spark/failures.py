@@ -7,6 +7,7 @@ gRPC), some without a condition. So it is the text that is read, which both have
 from __future__ import annotations
 
 import re
+import traceback
 
 from zipspark import errors
 from zipspark.errors import EngineError, InputError, ZipsparkError
@@ -34,6 +35,18 @@ _ENGINE = (
     ),
 )
 
+# What the user's SQL meets in a row, in Spark's words, which quote the value.
+_VALUE = (
+    r"\[(CAST_INVALID_INPUT|CAST_OVERFLOW|CANNOT_PARSE_\w+|NUMERIC_VALUE_OUT_OF_RANGE)[\w.]*\] (.+?)(?: SQLSTATE: |$)"
+)
+# Messages of ours that end with what a record says.
+_QUOTING = re.compile(
+    r"(?P<said>no record of the input can be read: .*?(?= in )|its first line must name each column once"
+    r"|SQL fails on a row of the input [^:]*: [A-Z_]+).*",
+    re.DOTALL,
+)
+_HIDDEN = " (hidden by hide_text)"
+
 
 def explain_spark_error(error: BaseException) -> ZipsparkError | None:
     """The error of ours that says what ``error`` means; None where Spark's own first line has to do.
@@ -58,6 +71,8 @@ def explain_spark_error(error: BaseException) -> ZipsparkError | None:
         return InputError(f"{file[1]} cannot be read: it is damaged, or not what its name says")
     if file := re.search(r"FileNotFoundException: (?:File )?(.+?)(?: does not exist|\s|$)", text):
         return InputError(f"{file[1]} is gone: something else changed the input while it was read")
+    if value := re.search(_VALUE, text, flags=re.MULTILINE):
+        return InputError(f"SQL fails on a row of the input (--where, --text-expr or a view): {value[1]} {value[2]}")
     for pattern, message in _ENGINE:
         if re.search(pattern, text):
             return EngineError(message)
@@ -72,6 +87,27 @@ def first_line(error: BaseException) -> str:
     line = next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
     line = re.sub(r"^(?:[a-z][\w$]*\.)+[A-Z][\w$]*: ", "", line)  # the class of a Java exception
     return re.sub(r"^\[[A-Z0-9_.]+\] | SQLSTATE: \w+.*$", "", line).strip()
+
+
+def without_text(error: ZipsparkError) -> ZipsparkError:
+    """``error`` without what it quotes of a sample.
+
+    >>> without_text(InputError("no record of the input can be read: json:Expecting value in {a sample's text"))
+    InputError('no record of the input can be read: json:Expecting value (hidden by hide_text)')
+    """
+    return type(error)(_QUOTING.sub(rf"\g<said>{_HIDDEN}", str(error)))
+
+
+def code_of(error: Exception) -> str:
+    """What an error that may quote a sample is called: by Spark or by Python, with the place in zipspark.
+
+    >>> code_of(KeyError("a sample's text"))
+    'KeyError (hidden by hide_text)'
+    """
+    code = getattr(error, "getCondition", lambda: None)() or type(error).__name__
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "zipspark" in frame.filename]
+    place = f" at {frames[-1].filename.rpartition('zipspark/')[2]}:{frames[-1].lineno}" if frames else ""
+    return f"{code}{place}{_HIDDEN}"
 
 
 def _is_analysis(error: BaseException) -> bool:

@@ -25,13 +25,16 @@ LEDGER_COLUMNS = (
 
 
 def ledger(samples: DataFrame, candidates: DataFrame, picks: DataFrame, plan: Plan, dedup: bool) -> DataFrame:
-    """One row per row of ``samples``, with `LEDGER_COLUMNS`. Copies of a text that is guarded or anchored are so too.
+    """One row per row of ``samples``: `LEDGER_COLUMNS` and ``content``, its hash.
+
+    Copies of a text that is guarded or anchored are so too.
 
     ===============  =========================================================================================
     decision         reason
     ===============  =========================================================================================
     selected         ``keep`` where it had to be; else null
-    not_selected     ``part``: not among the candidates of its part; ``merge``: a candidate that others beat
+    not_selected     ``part``: not among the candidates of its part; ``merge``: a candidate that others beat;
+                     ``budget``: there was none (`unchosen`)
     duplicate        the ``zip_id`` of the row with the same text that was kept
     anchored         ``content``: the anchor holds this very text
     guarded          ``where``, ``quality:...``, or what the guard saw (`zipspark.core.guard`)
@@ -42,6 +45,22 @@ def ledger(samples: DataFrame, candidates: DataFrame, picks: DataFrame, plan: Pl
     handed_up = candidates.select("zip_id", F.lit(True).alias("handed_up"))
     chosen = picks.select("zip_id", "rank", "marginal_ratio")
     rows = rows.join(handed_up, "zip_id", "left").join(chosen, "zip_id", "left")
+    return _decided(rows, dedup)
+
+
+def unchosen(samples: DataFrame, dedup: bool) -> DataFrame:
+    """The same where nothing could be chosen, or nothing was to be."""
+    nothing = {
+        "part": F.lit(None).cast("int"),
+        "handed_up": F.lit(None).cast("boolean"),
+        "rank": F.lit(None).cast("bigint"),
+        "marginal_ratio": F.lit(None).cast("double"),
+    }
+    rows = with_ids(samples.drop("view")).withColumns(nothing)
+    return _decided(rows, dedup, otherwise="budget")
+
+
+def _decided(rows: DataFrame, dedup: bool, otherwise: str = "part") -> DataFrame:
     has_text = F.col("content").isNotNull()
     is_chosen = F.col("rank").isNotNull()
     is_duplicate = has_text & (F.col("copy") > 0) & F.lit(dedup)
@@ -56,10 +75,10 @@ def ledger(samples: DataFrame, candidates: DataFrame, picks: DataFrame, plan: Pl
             .when(is_barred, F.col("reason"))
             .when(is_duplicate, F.col("same_as"))
             .when(F.col("handed_up"), "merge")
-            .otherwise("part"),
+            .otherwise(otherwise),
         }
     )
-    return decided.select(*LEDGER_COLUMNS)
+    return decided.select(*LEDGER_COLUMNS, "content")
 
 
 def quarantine(scores: DataFrame) -> DataFrame:

@@ -105,6 +105,15 @@ def set_ratios(
     return {name: found[name] for name in ("pool", "subset", "random")}
 
 
+def ratio_of(texts: DataFrame, size: int) -> float:
+    """The ratio of one set of ``size`` bytes (columns ``content`` and ``text``), measured as `set_ratios` does."""
+    few = texts.where(_below(1.05 * LIMIT_BYTES / max(size, 1))).select("content", "text", F.lit(True).alias("chosen"))
+    stream = few.repartition(1).sortWithinPartitions("content")
+    measure = _Measure({"subset": min(size, LIMIT_BYTES), "random": 0, "pool": 0}, dedup=False)
+    measured = stream.mapInArrow(measure, spark_schema(RATIOS)).where("set = 'subset'").toArrow().to_pylist()
+    return float(sum(row["bytes"] for row in measured) / max(1, sum(row["compressed"] for row in measured)))
+
+
 def random_of(subset_bytes: int, measured: Mapping[str, float]) -> tuple[int, int]:
     """(samples, bytes) of a random set as large as the subset, from the part of it that was ``measured``."""
     if subset_bytes <= LIMIT_BYTES:

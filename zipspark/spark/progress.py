@@ -10,13 +10,14 @@ import contextlib
 import logging
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
+
+from zipspark.logs import run_id
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -25,6 +26,8 @@ logger = logging.getLogger("zipspark")
 
 ON_TERMINAL = 0.25  # seconds between two looks at Spark, and two drawings of the line
 IN_LOG = 10.0  # seconds between two log lines
+
+Result = TypeVar("Result")
 
 
 class Progress:
@@ -44,13 +47,14 @@ class Progress:
         self._spark = spark
         self._quiet = quiet
         self._console = Console(stderr=True)
-        self._run = uuid.uuid4().hex[:8]
+        self._run = run_id()
 
     @contextlib.contextmanager
     def stage(self, name: str, number: int, of: int, samples: int | None = None) -> Iterator[None]:
         """Show and time what runs within; ``samples`` is how many it goes through, where that is known.
 
-        Interrupted, it also stops what Spark is doing for it: a Connect server would go on.
+        Its Spark jobs carry the tag ``zipspark-RUNID-NAME`` (those that this thread starts: `tagged` takes it along to
+        others). Interrupted, it also stops what Spark is doing for it: a Connect server would go on.
         """
         started = time.monotonic()
         tag = f"zipspark-{self._run}-{name}"
@@ -79,20 +83,46 @@ class Progress:
                 yield
             self._console.print(Text(line.at_the_end()))
         else:
-            logger.info("%s", line.now())
-            with _every(IN_LOG, lambda: logger.info("%s", line.now())):
+            of_stage: dict[str, Any] = {"stage": line.name}
+            logger.info("%s", line.now(), extra=of_stage)
+            with _every(IN_LOG, lambda: logger.info("%s", line.now(), extra=of_stage)):
                 yield
-            logger.info("%s", line.at_the_end())
+            logger.info("%s", line.at_the_end(), extra=of_stage | {"seconds": round(line.seconds, 3)})
+
+
+def tagged(spark: SparkSession, do: Callable[..., Result]) -> Callable[..., Result]:
+    """``do`` for another thread: there its Spark jobs carry the tags of this one, which are a thread's own."""
+    tags: set[str] = set()
+    with contextlib.suppress(Exception):
+        tags = set(spark.getTags())
+
+    def tagging(*arguments: Any) -> Result:
+        for tag in tags:
+            with contextlib.suppress(Exception):
+                spark.addTag(tag)
+        try:
+            return do(*arguments)
+        finally:
+            for tag in tags:
+                with contextlib.suppress(Exception):
+                    spark.removeTag(tag)
+
+    return tagging
 
 
 class _Line:
     """What is said of a stage."""
 
     def __init__(self, name: str, number: int, of: int, samples: int | None, started: float, tasks: _Tasks):
+        self.name = name
         self._head = f"[{number}/{of}] {name}"
         self._samples = samples
         self._started = started
         self._tasks = tasks
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._started
 
     def now(self) -> str:
         done, total = self._tasks.count()
@@ -103,7 +133,7 @@ class _Line:
         return self._text(f"{total:,} tasks" if total else "", 1.0) + "  done"
 
     def _text(self, tasks: str, share: float) -> str:
-        seconds = time.monotonic() - self._started
+        seconds = self.seconds
         speed = f"{self._samples * share / seconds:,.0f} samples/s" if self._samples and share and seconds > 1 else ""
         clock = f"{int(seconds) // 60}:{int(seconds) % 60:02}"
         return "  ".join(filter(None, (self._head, tasks, speed, clock)))

@@ -46,10 +46,15 @@ def scored(rows: DataFrame, config: Choice, pool: PoolOptions, counter: TokenCou
 
     ``counter`` counts tokens; without one they are those of the token column, if there is one.
     """
+    hashed = hashed_rows(rows, pool).drop("excluded")
+    return hashed.mapInArrow(_Score(choice_of(config), counter, library_versions()), spark_schema(SCORES))
+
+
+def hashed_rows(rows: DataFrame, pool: PoolOptions) -> DataFrame:
+    """Canonical rows with ``left_out``, why they are not offered, and ``content``, the hash of what is offered."""
     rows = rows.withColumn("left_out", _left_out(pool))
     rows = rows.withColumn("text", F.when(F.col("left_out").isNull(), F.col("text")))
-    hashed = rows.drop("excluded").withColumn("content", F.md5("text"))
-    return hashed.mapInArrow(_Score(choice_of(config), counter, library_versions()), spark_schema(SCORES))
+    return rows.withColumn("content", F.md5("text"))
 
 
 def with_text(scores: DataFrame) -> DataFrame:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from zipspark.config import EngineOptions
 from zipspark.errors import EngineError
-from zipspark.spark.delta import DELTA_SETTINGS, check_delta, delta_coordinates, fetch_jars
+from zipspark.spark.delta import check_delta, delta_coordinates, delta_settings, fetch_jars, holds_delta, jars_named
 from zipspark.spark.failures import explain_spark_error, first_line
 from zipspark.spark.java import check_java
 
@@ -48,7 +48,8 @@ def get_session(engine: EngineOptions, delta: bool = False) -> SparkSession:
     """The session to work in; with ``delta`` one that reads and writes Delta tables.
 
     Raises `EngineError` with what to do: pyspark, Java or pandas missing or of a wrong version, a master that does not
-    answer, Delta's jars out of reach, and options that a running session contradicts.
+    answer, Delta's jars out of reach, and options that a running session contradicts; `UsageError` for ``--jars`` that
+    are not there.
     """
     _check_libraries()
     session = _running()
@@ -119,6 +120,12 @@ def _agree(session: SparkSession, engine: EngineOptions) -> None:
             raise EngineError(
                 f"a Spark session runs already, with {key}={found}: call spark.stop() first, or leave out {value!r}"
             ) from None
+    loaded = {jar.rpartition("/")[2] for jar in (session.conf.get("spark.jars", None) or "").split(",")}
+    for jar in jars_named(engine.jars or ()):
+        if jar.rpartition("/")[2] not in loaded:
+            raise EngineError(
+                f"a Spark session runs already, without {jar}: call spark.stop() first, or leave out jars"
+            )
 
 
 # --- a session of our own ------------------------------------------------------------------------------------------
@@ -139,12 +146,22 @@ def _start(engine: EngineOptions, delta: bool) -> SparkSession:
         os.environ["PYSPARK_PYTHON"] = sys.executable  # workers are this very Python: on PATH there may be another
     settings = {key: value for key, value in settings.items() if key not in defaults} | engine.conf
     _check_reachable(remote or master or "")
+    jars = jars_named(engine.jars or ())
     if starts_java:
         check_java()
-        if delta:
-            packages = [settings.get("spark.jars.packages", ""), delta_coordinates()]
-            settings |= DELTA_SETTINGS | {"spark.jars.packages": ",".join(filter(None, packages))}
+        found = defaults | settings
+        if jars:
+            settings["spark.jars"] = ",".join(filter(None, [found.get("spark.jars"), *jars]))
+        has_delta = holds_delta(jars)
+        if delta or has_delta:
+            settings |= delta_settings(found)
+        if delta and not has_delta:
+            packages = [found.get("spark.jars.packages"), delta_coordinates()]
+            settings["spark.jars.packages"] = ",".join(filter(None, packages))
             fetch_jars(settings)
+    elif jars:
+        where = "the server" if (remote or "").startswith("sc://") else "spark-submit"
+        raise EngineError(f"jars must be given to {where}, which starts Spark here, got {','.join(jars)}")
 
     _quieten_pyspark()
     builder = SparkSession.builder
@@ -201,6 +218,7 @@ def _local_settings() -> dict[str, str]:
         "spark.driver.bindAddress": "127.0.0.1",
         # Of 200 partitions most would be empty here. Adaptive execution, on by default, only ever joins small ones.
         "spark.sql.shuffle.partitions": "16",
+        "spark.databricks.delta.snapshotPartitions": "2",  # Delta reads its log in 50 tasks otherwise
         # Java's second compiler pays off after minutes; here it only takes the cores from the work (0.85 to 0.9 of the
         # wall time of 136,000 rows on two cores without it). Room for code is then a fifth of the usual, and full after
         # half a minute of small jobs: Java stops compiling, and everything is slow from there on.

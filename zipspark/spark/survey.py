@@ -64,8 +64,11 @@ class Survey:
         return dict(zip(summed["group"].to_pylist(), summed[f"{unit}_sum"].to_pylist(), strict=True))
 
 
-def check(scores: DataFrame, options: PoolOptions) -> Offered:
-    """What the input holds. Raises `InputError` when it is empty, too much is bad, or ids or scores cannot be used."""
+def check(scores: DataFrame, options: PoolOptions, known: int = 0) -> Offered:
+    """What the input holds. Raises `InputError` when it is empty, too much is bad, or ids or scores cannot be used.
+
+    ``known``: rows that were found good before. Beside them a few new ones may all be bad, or left out.
+    """
     offered = F.col("problem").isNull() & F.col("left_out").isNull()
     infinite = offered & (worth(options) == float("inf"))
     counted = scores.agg(
@@ -83,9 +86,9 @@ def check(scores: DataFrame, options: PoolOptions) -> Offered:
     rows, bad = found["rows"], found["bad"]
     if rows == 0:
         raise InputError("input holds no rows")
-    if bad > options.max_bad_fraction * rows or bad == rows:
+    if bad > options.max_bad_fraction * (rows + known) or bad == rows + known:
         raise InputError(_too_many_bad(scores, rows, bad, options.max_bad_fraction))
-    if not found["offered"]:
+    if not (found["offered"] or known):
         asked = [name for name in ("where", "quality_column", "quality_min") if getattr(options, name) is not None]
         raise InputError(f"{' and '.join(asked)} must leave rows to choose from, got none of {rows:,}")
     if options.id_column:
@@ -105,10 +108,7 @@ def check(scores: DataFrame, options: PoolOptions) -> Offered:
 
 
 def survey(samples: DataFrame, rows: int, options: PoolOptions, by_group: bool) -> Survey:
-    """Sizes of what can be chosen of ``samples`` (`samples.SAMPLES`); without ``by_group`` all are of one group.
-
-    Raises `InputError` where the guard or an anchor has left nothing.
-    """
+    """Sizes of what can be chosen of ``samples`` (`samples.SAMPLES`); without ``by_group`` all are of one group."""
     group = F.coalesce("group", F.lit(NO_GROUP)) if by_group else F.lit("")
     offered = choosable(samples).withColumn("group", group)
     of_row = ("group", "bytes", "tokens")
@@ -121,11 +121,14 @@ def survey(samples: DataFrame, rows: int, options: PoolOptions, by_group: bool) 
         F.count("*").alias("rows"), F.sum("bytes").alias("bytes"), F.sum("tokens").alias("tokens")
     )
     found = sizes.toArrow().sort_by([("bucket", "ascending"), ("group", "ascending")])
-    if not len(found):
-        barred = samples.groupBy("barred").count().toArrow().to_pylist()
-        shown = ", ".join(f"{row['count']:,} {row['barred']}" for row in sorted(barred, key=lambda row: row["barred"]))
-        raise InputError(f"nothing is left to choose from: of {rows:,} rows {shown}")
     return Survey(rows, found)
+
+
+def nothing_left(samples: DataFrame, rows: int) -> str:
+    """Says what became of all ``rows``, where none can be chosen."""
+    barred = samples.groupBy("barred").count().toArrow().to_pylist()
+    shown = ", ".join(f"{row['count']:,} {row['barred']}" for row in sorted(barred, key=lambda row: row["barred"]))
+    return f"nothing is left to choose from: of {rows:,} rows {shown}"
 
 
 def salts(scores: DataFrame) -> list[int]:

@@ -15,7 +15,7 @@ from itertools import accumulate
 
 import pyarrow as pa
 import pyspark.sql.functions as F
-from pyspark.errors import AnalysisException, ParseException
+from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructType
 
@@ -36,6 +36,7 @@ from zipspark.spark.columns import (
 from zipspark.spark.failures import explain_spark_error, first_line
 from zipspark.spark.rendering import condition_column, expression_column, kinds_of, problem_column, text_column
 from zipspark.spark.rows import OWN, ROWS, Corpus, canonical, left_out
+from zipspark.storage.deltas import Table
 from zipspark.storage.inputs import Source
 from zipspark.storage.places import Place
 
@@ -97,13 +98,7 @@ def pinned(spark: SparkSession, source: Source) -> Source:
     if source.table is None or source.version is not None:
         return source
     with _explained(source):
-        return replace(source, version=_delta_version(spark, _name(source)))
-
-
-def _name(source: Source) -> str:
-    """What SQL calls a table."""
-    assert source.table is not None
-    return source.table if source.format == "table" else f"delta.`{source.table.replace('`', '``')}`"
+        return replace(source, version=Table.of(source).version(spark))
 
 
 def _open(spark: SparkSession, source: Source) -> DataFrame:
@@ -113,18 +108,7 @@ def _open(spark: SparkSession, source: Source) -> DataFrame:
         if source.root:
             reader = reader.option("basePath", source.root)  # or their folders would be no columns
         return reader.parquet(*(Place.parse(file.uri).pattern for file in source.files))
-    reader = spark.read if source.version is None else spark.read.option("versionAsOf", source.version)
-    if source.format == "table":
-        return reader.table(_name(source))
-    return reader.format("delta").load(source.table)
-
-
-def _delta_version(spark: SparkSession, name: str) -> int | None:
-    try:
-        history = spark.sql(f"DESCRIBE HISTORY {name} LIMIT 1").select("version").toArrow()
-    except (AnalysisException, ParseException):  # no Delta table, or a session that does not know them
-        return None
-    return int(history.column("version")[0].as_py())
+    return Table.of(source).read(spark, source.version)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ import os
 import re
 import uuid
 from collections.abc import Mapping
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from zipspark.errors import InputError
@@ -36,7 +36,41 @@ Format = Literal["parquet", "delta", "jsonl"]
 MANIFEST = "manifest.json"
 
 
-class Output:
+class Result:
+    """What a new OUT is, wherever it goes (`Output`, `zipspark.storage.schema_output.SchemaOutput`)."""
+
+    name: str  # for people: the option and its value
+
+    def __init__(self, name: str, overwrite: bool = False, resume: bool = False):
+        self.name = name
+        self.found: dict[str, Any] | None = None  # the manifest of a whole OUT that is there
+        self._overwrite = overwrite
+        self._resume = resume
+        self._manifest: dict[str, Any] | None = None
+        self._committed = False
+
+    def check_is(self, key: Mapping[str, Any]) -> bool:
+        """Whether OUT is there, whole, and made with ``key``; `InputError` where it is there and is something else."""
+        if self.found is None:
+            return False
+        differs = differences(self.found.get("key") or {}, key)
+        if differs and not self._overwrite:
+            raise InputError(
+                f"{self.name} is the result of another run: {differs}. Give another name, or --overwrite to replace it"
+            )
+        return not differs
+
+    def write_manifest(self, manifest: Mapping[str, Any]) -> None:
+        """Say what OUT is; it is written by `commit`, behind everything else."""
+        self._manifest = dict(manifest)
+
+    def _said(self) -> dict[str, Any]:
+        if self._manifest is None:
+            raise RuntimeError("write_manifest() comes before commit()")
+        return self._manifest
+
+
+class Output(Result):
     """A new OUT, to be filled within a ``with`` block.
 
     Entering it raises `InputError` where OUT is there already (and ``overwrite`` is not set, or it is nothing that
@@ -52,12 +86,9 @@ class Output:
 
     def __init__(self, uri: str | os.PathLike[str], overwrite: bool = False, resume: bool = False):
         self.place = Place.parse(uri)  # OUT
-        self.found: dict[str, Any] | None = None  # the manifest of a whole OUT that is there
-        self._overwrite = overwrite
-        self._resume = resume
+        super().__init__(f"output {self.place}", overwrite, resume)
         self._run = uuid.uuid4().hex[:8]
-        self._manifest: str | None = None
-        self._committed = self._replacing = False
+        self._replacing = False
 
     def __enter__(self) -> Output:
         self._heal()
@@ -81,54 +112,46 @@ class Output:
             self.place.delete_for_good()
         self._heal()
 
-    def check_is(self, key: Mapping[str, Any]) -> bool:
-        """Whether OUT is there, whole, and made with ``key``; `InputError` where it is there and is something else."""
-        if self.found is None:
-            return False
-        differs = differences(self.found.get("key") or {}, key)
-        if differs and not self._overwrite:
-            raise InputError(
-                f"output {self.place} is the result of another run: {differs}. "
-                "Give another name, or --overwrite to replace it"
-            )
-        return not differs
-
-    def write(self, name: str, df: DataFrame, format: Format = "parquet", rows: int | None = None) -> None:
+    def write(
+        self,
+        name: str,
+        df: DataFrame,
+        format: Format = "parquet",
+        rows: int | None = None,
+        facts: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         """Compute ``df`` and write it as the table ``name``: a folder, also where ``df`` has no rows.
 
-        Raises `InputError` where it has not come to ``rows`` rows.
+        ``facts`` of the run go with the commit of a Delta table. Raises `InputError` where ``df`` has not come to
+        ``rows`` rows.
         """
         path = self.folder.child(name).uri
         if format == "parquet":
             df.write.option("compression", "zstd").parquet(path)
         elif format == "delta":
-            df.write.format("delta").save(path)
+            from zipspark.storage.deltas import writer  # not above: commands that need no Spark do not wait for it
+
+            writer(df, name, facts).save(path)
         else:
             # Every line has every key, so that a reader which goes by the first ones knows all columns.
             df.write.option("ignoreNullFields", "false").json(path)
         if rows is not None:
             there = path if format == "delta" else self.folder.child(name).pattern
             reader = df.sparkSession.read.format("text" if format == "jsonl" else format)
-            if (written := reader.load(there).count()) != rows:
-                raise InputError(f"the {name} has {written:,} rows, not {rows:,}: input changed while it was read")
-
-    def write_manifest(self, manifest: Mapping[str, Any]) -> None:
-        """Say what OUT is; it is written by `commit`, behind everything else."""
-        self._manifest = json.dumps(manifest, indent=2, ensure_ascii=False, default=str) + "\n"
+            check_rows(name, reader.load(there).count(), rows)
 
     def commit(self) -> None:
         """Make OUT appear, or replace the old one. Raises `InputError` when somebody else has made it meanwhile."""
-        if self._manifest is None:
-            raise RuntimeError("write_manifest() comes before commit()")
+        manifest = json.dumps(self._said(), indent=2, ensure_ascii=False, default=str) + "\n"
         if self.folder != self.place and self.place.exists():
             self._check_replaceable()
         if self.place.renames:
-            self.folder.child(MANIFEST).write_text(self._manifest)
+            self.folder.child(MANIFEST).write_text(manifest)
             self._swap()
         else:
             if self.folder != self.place:
                 self._replace()
-            self.place.child(MANIFEST).write_text(self._manifest)
+            self.place.child(MANIFEST).write_text(manifest)
             self._committed = True
 
     def _swap(self) -> None:
@@ -148,11 +171,11 @@ class Output:
 
     def _check_replaceable(self) -> None:
         if not self.place.is_dir():
-            raise InputError(f"output {self.place} is a file, not a folder: give another name")
+            raise InputError(f"{self.name} is a file, not a folder: give another name")
         if not self._overwrite:
-            raise InputError(f"output {self.place} exists: give another name, or --overwrite to replace it")
+            raise InputError(f"{self.name} exists: give another name, or --overwrite to replace it")
         if not self.place.child(MANIFEST).exists():
-            raise InputError(f"output {self.place} has no {MANIFEST}, so zipspark did not write it: delete it yourself")
+            raise InputError(f"{self.name} has no {MANIFEST}, so zipspark did not write it: delete it yourself")
 
     def _beside(self, state: Literal["new", "old"]) -> Place:
         return self.place.parent.child(f".{self.place.name}.{state}-{self._run}")
@@ -170,6 +193,12 @@ class Output:
             else:
                 logger.warning("%s was left aside by a run that was killed: it is %s again", left, self.place)
                 left.rename(self.place)
+
+
+def check_rows(name: str, written: int, rows: int) -> None:
+    """Raises `InputError` where a table has not come to the rows that it should have."""
+    if written != rows:
+        raise InputError(f"the {name} has {written:,} rows, not {rows:,}: input changed while it was read")
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> str:

@@ -22,6 +22,16 @@ QUERY = re.compile(r"\?[\w.-]+=.*")  # of a URI; any other question mark belongs
 _VOLUMES = "/Volumes/"  # Databricks: an object store that is mounted as if it were a disk
 _GLOB_CHARACTERS = re.compile(r"([\\*?\[\]{}])")
 
+_URI = re.compile(r"\b[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
+_PORTS = re.compile(r"[^:]*(:\d{1,5})?(,[^:]*(:\d{1,5})?)*|.*\[.*\].*")  # a colon that is no password's
+_SECRET = r"secret|passw(?:or)?d|\bpwd|credential|signature|(?:access|account|api|private)[._-]?key"
+SECRET_NAME = re.compile(rf"{_SECRET}|(?:^|[._-])(?:token|sig)$", re.IGNORECASE)  # of a setting or a parameter
+_PAIR = re.compile(  # name=value, and 'name': 'value' as Python and JSON show it
+    rf"""(?<![\w.-])((?:[\w.-]*(?:{_SECRET})[\w.-]*|(?:[\w.-]*[._-])?(?:token|sig))(?:\s*=\s*|["']\s*:\s*)["']?)"""
+    r"""[^\s"'&;,]+""",
+    re.IGNORECASE,
+)
+
 
 @dataclass(frozen=True)
 class Place:
@@ -39,7 +49,8 @@ class Place:
     def parse(cls, uri: str | os.PathLike[str]) -> Place:
         """The place that a person named. Raises `InputError` for a store that is unknown or cannot be asked.
 
-        Nothing is percent-decoded, as Spark decodes nothing either: ``50%`` and ``a b`` are names like any other.
+        Nothing is percent-decoded, as Spark decodes nothing either: ``50%`` and ``a b`` are names like any other. A
+        URI with a password or a signature is refused: Spark's file systems take none, and they would stand in tables.
         """
         text = re.sub(r"^dbfs:/+Volumes/", _VOLUMES, os.fspath(uri))
         scheme = match[1].lower() if (match := _SCHEME.match(text)) else "file"
@@ -47,6 +58,11 @@ class Place:
             path = os.path.abspath(re.sub(r"^file:/+", "/", text, flags=re.IGNORECASE))
             # Without its scheme Spark takes a path for one on the cluster's default store; a Volume has no scheme.
             return cls(path if path.startswith(_VOLUMES) else f"file:{path}", path, fs.LocalFileSystem())
+        if _carries_secret(text):
+            raise InputError(
+                f"{redact(text)!r} was given with a password or a key in it; give keys by the environment or the "
+                "cluster instead"
+            )
         root, _, rest = text.partition("://")[2].partition("/")
         try:
             # Spark's names for S3 are not pyarrow's. Only the bucket is parsed: keys need not be valid in a URI.
@@ -56,7 +72,7 @@ class Place:
             raise InputError(f"{redact(text)!r} is on no store that can be used here; give {known}") from None
         except OSError as error:  # no libhdfs, no such bucket, no credentials
             hint = "; set JAVA_HOME, HADOOP_HOME and CLASSPATH=$(hadoop classpath --glob)" if scheme == "hdfs" else ""
-            raise InputError(f"{redact(text)!r} cannot be reached: {_first_line(error)}{hint}") from None
+            raise InputError(f"{redact(text)!r} cannot be reached: {redact_all(_first_line(error))}{hint}") from None
         return cls(
             text.rstrip("/"), "/".join(part for part in (base.rstrip("/"), rest.rstrip("/")) if part), filesystem
         )
@@ -183,16 +199,45 @@ def redact(uri: str) -> str:
 
     >>> redact("s3://AKIA:secret@bucket/x.jsonl?sig=abc"), redact("abfss://box@account.dfs.core.windows.net/x")
     ('s3://bucket/x.jsonl', 'abfss://box@account.dfs.core.windows.net/x')
+    >>> redact("s3://AKIA:se/cr+et@bucket/x"), redact("sc://host:15002/;token=abc;user_id=me")
+    ('s3://bucket/x', 'sc://host:15002/')
     """
     scheme, separator, rest = uri.partition("://")
     if not separator:
         return uri
     rest = QUERY.sub("", rest)
+    if scheme == "sc":  # Spark Connect's parameters
+        rest = rest.partition(";")[0]
+    user, host = _split(rest)
+    if scheme.startswith(("abfs", "wasb")) and ":" not in user and user:
+        host = f"{user}@{host}"  # on Azure it is the container that stands before the @
+    return f"{scheme}://{host}"
+
+
+def redact_all(text: str) -> str:
+    """``text``, of whatever origin, with every URI in it redacted, and the values of settings that are secrets.
+
+    >>> redact_all("no access to s3://me:pw@box/x: fs.s3a.secret.key=abc, Bearer abc.def")
+    'no access to s3://box/x: fs.s3a.secret.key=***, Bearer ***'
+    """
+    text = _URI.sub(lambda found: redact(found[0]), text)
+    text = re.sub(r"\b(Bearer\s+)[^\s'\"]+", r"\1***", text)
+    return _PAIR.sub(r"\1***", text)
+
+
+def _split(rest: str) -> tuple[str, str]:
+    """(user and password, all behind their @) of what follows ``://``; a password may hold a / that is not encoded."""
     authority, slash, path = rest.partition("/")
+    if "@" not in authority and "@" in path and not _PORTS.fullmatch(authority):
+        authority, slash, path = rest, "", ""
     user, _, host = authority.rpartition("@")
-    if scheme.startswith(("abfs", "wasb")) and ":" not in user:
-        host = authority  # on Azure it is the container that stands before the @
-    return f"{scheme}://{host}{slash}{path}"
+    return user, f"{host}{slash}{path}"
+
+
+def _carries_secret(uri: str) -> bool:
+    rest = uri.partition("://")[2]
+    query = QUERY.search(rest)
+    return ":" in _split(QUERY.sub("", rest))[0] or (query is not None and _PAIR.search(query[0]) is not None)
 
 
 def _first_line(error: BaseException) -> str:

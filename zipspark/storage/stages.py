@@ -141,11 +141,13 @@ class Stages:
 def folder_of(engine: EngineOptions) -> Place | None:
     """The work folder: ``--work-dir`` says where, and is shared, so each OUT has one of its own in there.
 
-    Else it stands beside OUT, as ``.<name>.work``. None where there is neither.
+    Else it stands beside OUT, as ``.<name>.work``. None where there is neither, as beside tables of a schema.
     """
     out = Place.parse(engine.output) if engine.output else None
     if engine.work_dir:
-        own = f"{out.name}-{zlib.crc32(out.uri.encode()):08x}" if out else f"zipspark-{uuid.uuid4().hex[:8]}"
+        schema = getattr(engine, "output_schema", None)
+        name, whole = (out.name, out.uri) if out else (schema, schema)
+        own = f"{name}-{zlib.crc32(whole.encode()):08x}" if whole else f"zipspark-{uuid.uuid4().hex[:8]}"
         return Place.parse(engine.work_dir).child(f"{own}.work")
     return out.parent.child(f".{out.name}.work") if out else None
 

@@ -1,0 +1,437 @@
+"""A subset that follows its corpus: what comes, what goes, and that neither happens twice, or by halves."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+from pools import rows
+from pyspark.sql import functions as F
+
+from zipspark import refresh as module
+from zipspark import refresh_stream, refresh_subset
+from zipspark.cli import run
+from zipspark.errors import EngineError, InputError, UsageError
+from zipspark.refresh import FEED
+
+pytestmark = [pytest.mark.delta, pytest.mark.slow]
+# What differs on Spark Connect is how tables are written; the rest is the driver's, and each refresh takes seconds.
+once = pytest.mark.skipif(os.environ.get("ZIPSPARK_TEST_REMOTE") == "1", reason="the driver's alone: once is enough")
+
+OLD, NEW = rows(150), rows(200)[150:]
+BUDGET = 12
+NOISE = base64.b64encode(random.Random(1).randbytes(900)).decode()
+
+
+class Killed(BaseException):
+    """Nothing catches it, as nothing catches SIGKILL."""
+
+
+class Lake:
+    """A corpus and what its refreshes have made, in one folder."""
+
+    def __init__(self, spark, folder: Path):
+        self.spark = spark
+        self.folder = folder
+        self.corpus = folder / "corpus"
+
+    def refresh(self, **options):
+        given = {"corpus": str(self.corpus), "subset": str(self.folder / "chosen"), "id_column": "id"}
+        return refresh_subset(self.spark, **given | {"budget": BUDGET, "parts": 2, "quiet": True} | options)
+
+    def sql(self, statement: str):
+        return self.spark.sql(statement.replace("CORPUS", f"delta.`{self.corpus}`")).collect()
+
+    def add(self, records, **options):
+        writing = self.spark.createDataFrame(records).coalesce(1).write.format("delta").mode("append")
+        writing.options(**options).save(str(self.corpus))
+
+    def table(self, suffix: str = "", version: int | None = None):
+        reader = self.spark.read if version is None else self.spark.read.option("versionAsOf", version)
+        return reader.format("delta").load(f"{self.folder}/chosen{suffix}")
+
+    def subset(self) -> dict[str, int]:
+        """Id -> the refresh it came with, in order of rank."""
+        found = self.table().select("zip_id", "zip_rank", "zip_refresh").toArrow().sort_by("zip_rank").to_pylist()
+        assert len({row["zip_rank"] for row in found}) == len(found)
+        return {row["zip_id"]: row["zip_refresh"] for row in found}
+
+    def history(self) -> list[dict]:
+        return self.table("_history").toArrow().sort_by("refresh").to_pylist()
+
+    def ledger(self) -> dict[str, dict]:
+        found = self.table("_ledger").toArrow().to_pylist()
+        assert len({row["zip_id"] for row in found}) == len(found)
+        return {row["zip_id"]: row for row in found}
+
+    def texts(self) -> dict[str, str]:
+        found = self.spark.read.format("delta").load(str(self.corpus)).select("id", "text").toArrow().to_pylist()
+        return {row["id"]: row["text"] for row in found}
+
+    def check(self):
+        """What holds after every refresh."""
+        subset, ledger, texts, history = self.subset(), self.ledger(), self.texts(), self.history()
+        assert {key for key, row in ledger.items() if row["decision"] == "selected"} == subset.keys()
+        assert ledger.keys() == texts.keys()
+        own = self.table().select("id", "text", "zip_id").toArrow().to_pylist()
+        assert len(own) == len(subset)
+        assert all(row["id"] == row["zip_id"] and texts[row["id"]] == row["text"] for row in own)
+        assert [row["refresh"] for row in history] == [*range(len(history))]
+        last = history[-1]
+        assert last["rows"] == len(subset)
+        assert last["bytes"] == sum(len(row["text"].encode()) for row in own)
+        before = history[-2]["rows"] if len(history) > 1 else 0
+        assert last["rows"] == before + last["rows_added"] - last["rows_dropped"]
+
+    def files(self) -> dict[str, int]:
+        return {
+            str(path): path.stat().st_mtime_ns
+            for path in sorted(self.folder.rglob("*"))
+            if path.is_file() and "corpus" not in path.relative_to(self.folder).parts[0]
+        }
+
+    def copy(self, folder: Path) -> Lake:
+        shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+        return Lake(self.spark, folder)
+
+
+@pytest.fixture(scope="module")
+def begun(spark, tmp_path_factory):
+    """After the first refresh."""
+    spark.conf.set("spark.databricks.delta.snapshotPartitions", "1")
+    lake = Lake(spark, tmp_path_factory.mktemp("begun"))
+    lake.add(OLD, **{FEED: "true"})
+    lake.refresh()
+    return lake
+
+
+def stir(lake: Lake) -> None:
+    """New rows, one of them noise and one a copy of a chosen one; others are deleted and changed."""
+    chosen = [*lake.subset()]
+    others = [row["id"] for row in OLD if row["id"] not in chosen]
+    lake.ids = chosen[0], chosen[5], others[0], others[7]
+    texts = lake.texts()
+    copy = NEW[0] | {"id": "copy", "text": texts[chosen[3]]}
+    lake.add([*NEW, copy, NEW[0] | {"id": "noise", "text": NOISE}])
+    lake.sql(f"DELETE FROM CORPUS WHERE id IN ('{chosen[0]}', '{others[0]}')")
+    lake.sql(f"UPDATE CORPUS SET text = concat(text, ' and so on') WHERE id IN ('{chosen[5]}', '{others[7]}')")
+    lake.sql(f"UPDATE CORPUS SET source = 'elsewhere' WHERE id = '{chosen[1]}'")  # its text stays what it was
+
+
+@pytest.fixture(scope="module")
+def stirred(begun, tmp_path_factory):
+    lake = begun.copy(tmp_path_factory.mktemp("stirred"))
+    stir(lake)
+    return lake
+
+
+@pytest.fixture(scope="module")
+def appended(stirred, tmp_path_factory):
+    lake = stirred.copy(tmp_path_factory.mktemp("appended"))
+    lake.done = lake.refresh()
+    return lake
+
+
+@pytest.fixture
+def lake(begun, tmp_path):
+    return begun.copy(tmp_path)
+
+
+def test_the_first_refresh_makes_the_tables(begun):
+    begun.check()
+    assert len(begun.subset()) == BUDGET
+    (row,) = begun.history()
+    assert (row["changes"], row["rows_added"], row["corpus_version"]) == ("all", BUDGET, 0)
+    assert row["ratio_before"] is None
+    assert row["ratio_after"] > 1
+    for suffix, refused in (("", "zip_rank"), ("_ledger", "rank")):
+        table = f"delta.`{begun.folder}/chosen{suffix}`"
+        comments = {row.col_name: row.comment for row in begun.spark.sql(f"DESCRIBE TABLE {table}").collect()}
+        assert "ranking" in comments[refused]
+        copy = begun.table(suffix).limit(1).withColumn(refused, F.lit(-1).cast("bigint"))
+        with pytest.raises(Exception, match="CHECK constraint"):
+            copy.write.format("delta").mode("append").save(f"{begun.folder}/chosen{suffix}")
+
+
+@once
+def test_the_same_version_twice_changes_nothing(begun):
+    before = begun.files()
+    assert begun.refresh().refresh is None
+    assert begun.refresh(budget="50%", mode="reselect").refresh is None
+    assert begun.files() == before
+
+
+def test_append_takes_new_rows_and_drops_what_is_gone(begun, stirred, appended):
+    appended.check()
+    before, after = begun.subset(), appended.subset()
+    dropped, changed, _, changed_too = stirred.ids
+    assert {key for key in before if key not in after or after[key] == 1} - {changed} == {dropped}
+    came = [key for key, refresh in after.items() if refresh == 1]
+    assert len(came) == BUDGET
+    assert set(came) <= {row["id"] for row in NEW} | {changed, changed_too, "copy"}
+    assert [*after][-BUDGET:] == came  # their ranks go on from those that are there
+    ledger = appended.ledger()
+    assert ledger["copy"]["decision"] == "anchored"
+    assert ledger["noise"]["decision"] == "guarded"
+    row = appended.history()[-1]
+    found = {name: row[f"rows_{name}"] for name in ("new", "updated", "deleted")}
+    assert (row["changes"], found) == ("feed", {"new": 52, "updated": 2, "deleted": 2})
+    assert row["ratio_before"] == begun.history()[0]["ratio_after"]
+    assert appended.done.to_dict().items() <= (row | {"dry_run": False}).items() | {("mode", "append")}
+
+
+@once
+def test_without_the_feed_a_diff_finds_the_same(stirred, begun, appended, tmp_path):
+    lake = begun.copy(tmp_path)
+    lake.sql(f"ALTER TABLE CORPUS SET TBLPROPERTIES ({FEED} = false)")
+    stir(lake)
+    lake.refresh()
+    lake.check()
+    assert lake.history()[-1]["changes"] == "diff"
+    assert lake.subset() == appended.subset()
+    assert lake.history()[-1]["ratio_after"] == appended.history()[-1]["ratio_after"]
+
+
+@once
+def test_a_dry_run_says_the_same_and_writes_nothing(stirred, appended):
+    before = stirred.files()
+    done = stirred.refresh(dry_run=True)
+    assert stirred.files() == before
+    expected = appended.done.to_dict() | {"dry_run": True, "ratio_after": None}
+    assert done.to_dict() == expected
+
+
+def test_reselect_keeps_the_size_and_says_what_left(begun, stirred, tmp_path):
+    lake = stirred.copy(tmp_path)
+    done = lake.refresh(mode="reselect")
+    lake.check()
+    before, after = begun.subset(), lake.subset()
+    assert len(after) == BUDGET
+    again = {key for key in before.keys() & after.keys() if after[key] == 1}  # with another text
+    assert again <= {stirred.ids[1]}
+    assert done.rows_dropped == len(before.keys() - after.keys()) + len(again)
+    assert done.rows_added == len(after.keys() - before.keys()) + len(again)
+    assert {key for key, refresh in after.items() if refresh == 0} <= before.keys()
+    assert 1 in after.values()
+    assert lake.table().agg({"zip_rank": "max"}).collect()[0][0] == BUDGET - 1
+
+
+@once
+def test_a_share_is_of_the_corpus(lake):
+    lake.add(NEW)
+    lake.refresh(budget="20%")
+    lake.check()
+    offered = [row for row in lake.ledger().values() if row["decision"] in ("selected", "not_selected")]
+    assert abs(len(lake.subset()) - 0.2 * len(offered)) < 1
+    lake.add([row | {"id": f"{row['id']}-again"} for row in NEW[:3]])
+    done = lake.refresh(budget="10%")  # there are more already: nothing comes, and every row is in the ledger
+    assert (done.rows_new, done.rows_added, done.rows_dropped) == (3, 0, 0)
+    lake.check()
+
+
+@once
+@pytest.mark.parametrize("step", ["_write_ledger", "_write_history"])
+def test_killed_between_its_commits_it_is_made_whole(stirred, appended, tmp_path, monkeypatch, step):
+    lake = stirred.copy(tmp_path)
+
+    def killed(*_):
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module._Refresh, step, killed)
+        with pytest.raises(Killed):
+            lake.refresh()
+    assert len(lake.history()) == 1
+    assert lake.refresh(budget=3).refresh is None  # what was left is made with the options it was begun with
+    lake.check()
+    assert lake.subset() == appended.subset()
+    assert len(lake.history()) == 2
+    same = ("refresh", "rows_added", "rows_dropped", "rows", "bytes", "ratio_after", "corpus_version", "config_hash")
+    for name in same[:-1]:
+        assert lake.history()[-1][name] == appended.history()[-1][name]
+    decisions = [{key: (row["decision"], row["rank"]) for key, row in one.ledger().items()} for one in (lake, appended)]
+    assert decisions[0] == decisions[1]
+
+
+def test_of_two_at_once_one_counts(stirred, appended, tmp_path, monkeypatch):
+    lake = stirred.copy(tmp_path)
+    choose, other = module._Refresh._chosen, []
+
+    def chosen(refresh, *arguments):
+        picked = choose(refresh, *arguments)
+        if not other:
+            other.append(True)
+            other.append(lake.refresh())
+        return picked
+
+    monkeypatch.setattr(module._Refresh, "_chosen", chosen)
+    done = lake.refresh()
+    assert (done.refresh, other[1].refresh) == (None, 1)
+    lake.check()
+    assert lake.subset() == appended.subset()
+    assert len(lake.history()) == 2
+
+
+@once
+def test_two_that_begin_at_once_make_one_subset(begun, tmp_path, monkeypatch):
+    lake = Lake(begun.spark, tmp_path)
+    shutil.copytree(begun.corpus, lake.corpus)
+    write, other = module._Refresh._write_subset, []
+
+    def second(refresh, *arguments):
+        if not other:
+            other.append(True)
+            other.append(lake.refresh())
+        return write(refresh, *arguments)
+
+    monkeypatch.setattr(module._Refresh, "_write_subset", second)
+    assert lake.refresh().refresh is None
+    assert other[1].refresh == 0
+    lake.check()
+    assert lake.subset() == begun.subset()
+
+
+@once
+def test_one_that_never_comes_first_says_so(stirred, tmp_path, monkeypatch):
+    lake = stirred.copy(tmp_path)
+    before = lake.files()
+
+    def never(*_):
+        raise module.Conflict("version 7")
+
+    monkeypatch.setattr(module._Refresh, "run", never)
+    with pytest.raises(EngineError, match="keep coming first"):
+        lake.refresh()
+    assert lake.files() == before
+
+
+@once
+def test_a_column_more_comes_along_and_another_type_is_refused(lake):
+    lake.add([row | {"language": "en"} for row in NEW[:20]], mergeSchema="true")
+    lake.refresh(budget=5)
+    assert lake.table().where("zip_refresh = 1").select("language").distinct().collect()[0][0] == "en"
+    assert lake.table().where("zip_refresh = 0 and language is null").count() == BUDGET
+    lake.check()
+    before = lake.files()
+    broken = lake.spark.createDataFrame(NEW[20:30]).selectExpr("id", "source", "length(text) as text")
+    broken.write.format("delta").mode("overwrite").option("overwriteSchema", "true").save(str(lake.corpus))
+    with pytest.raises(InputError):
+        lake.refresh()
+    assert lake.files() == before
+
+
+@once
+class TestWhatIsRefused:
+    @pytest.fixture
+    def refused(self, lake):
+        def check(match: str, error=InputError, **options):
+            before = lake.files()
+            with pytest.raises(error, match=match):
+                lake.refresh(**options)
+            assert lake.files() == before
+
+        return check
+
+    def test_a_key_that_is_not_there(self, lake, refused):
+        lake.add(NEW[:1])
+        refused("key.*is not there|no column|'key'", id_column="key")
+
+    def test_ids_that_repeat(self, lake, refused):
+        lake.add([NEW[0], NEW[0] | {"text": "another text of the same id, long enough to be a sample"}])
+        refused(f"must name each row of the corpus once, got {NEW[0]['id']}|must not repeat")
+
+    def test_a_feed_that_is_switched_off(self, appended, tmp_path):
+        lake = appended.copy(tmp_path)
+        lake.sql(f"ALTER TABLE CORPUS SET TBLPROPERTIES ({FEED} = false)")
+        before = lake.files()
+        with pytest.raises(InputError, match=r"change feed .* is off .*--rebuild"):
+            lake.refresh()
+        assert lake.files() == before
+
+    def test_a_feed_that_is_cleaned_away(self, stirred, tmp_path):
+        lake = stirred.copy(tmp_path)
+        shutil.rmtree(lake.corpus / "_change_data")
+        before = lake.files()
+        with pytest.raises(InputError, match="no change feed of its versions 1 to 4 any more: --rebuild"):
+            lake.refresh()
+        assert lake.files() == before
+
+    def test_another_corpus_and_then_a_rebuild(self, lake, refused):
+        shutil.rmtree(lake.corpus)
+        lake.add(OLD[:60])
+        refused("is not the table of refresh 0: --rebuild")
+        lake.refresh(rebuild=True, budget=5)
+        lake.check()
+        assert len(lake.subset()) == 5
+        assert lake.history()[-1]["mode"] == "rebuild"
+        assert {*lake.subset().values()} == {1}
+
+    def test_a_subset_that_something_else_has_changed(self, lake, refused):
+        lake.add(NEW[:1])
+        lake.spark.sql(f"OPTIMIZE delta.`{lake.folder}/chosen`").collect()
+        lake.spark.sql(f"DELETE FROM delta.`{lake.folder}/chosen` WHERE zip_rank = 3").collect()
+        refused(r"changed by something else since refresh 0 \(version \d: DELETE\): --rebuild")
+
+    def test_a_subset_of_somebody_else(self, lake, refused):
+        lake.add(OLD)
+        shutil.rmtree(lake.folder / "chosen_history")
+        shutil.rmtree(lake.folder / "chosen")
+        lake.spark.createDataFrame(OLD).write.format("delta").save(f"{lake.folder}/chosen")
+        refused("written by something else than zipspark refresh")
+        refused("written by something else than zipspark refresh", rebuild=True)
+
+    def test_a_subset_that_is_gone(self, lake, refused):
+        shutil.rmtree(lake.folder / "chosen")
+        refused("chosen is gone, but .*chosen_ledger is there")
+
+    def test_files_are_no_corpus(self, lake, tmp_path):
+        path = tmp_path / "pool.jsonl"
+        path.write_text(json.dumps(OLD[0]))
+        with pytest.raises(InputError, match=r"corpus must be a Delta table, got .* with json files"):
+            lake.refresh(corpus=str(path))
+
+    @pytest.mark.parametrize(
+        ("options", "match"),
+        [
+            ({"corpus": None}, "corpus must be given"),
+            ({"id_column": None}, "id_column must be given"),
+            ({"budget": None}, "budget must be given"),
+            ({"output": "x"}, "output is no option of refresh"),
+            ({"input": "x"}, "input is no option of refresh"),
+            ({"keep": "x"}, "keep is no option of refresh"),
+        ],
+    )
+    def test_options(self, refused, options, match):
+        refused(match, UsageError, **options)
+
+
+@once
+def test_the_command(stirred, appended, tmp_path, capsys):
+    lake = stirred.copy(tmp_path)
+    arguments = ["refresh", "--corpus", str(lake.corpus), "--subset", f"{lake.folder}/chosen", "--id-column", "id"]
+    arguments += ["--budget", str(BUDGET), "--parts", "2"]
+    assert run([*arguments, "--dry-run", "--quiet", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows_added"] == BUDGET
+    assert run([*arguments]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("refresh 1 (append), corpus version 4, by feed\ncorpus  52 rows new, 2 changed, 2 deleted\n")
+    assert lake.subset() == appended.subset()
+    assert run([*arguments, "--id-column", "key", "--rebuild", "--quiet"]) == 3
+    assert "key" in capsys.readouterr().err
+
+
+def test_a_stream_refreshes_when_there_is_something_new(stirred, appended, tmp_path):
+    lake = stirred.copy(tmp_path)
+    given = {"corpus": str(lake.corpus), "subset": f"{lake.folder}/chosen", "id_column": "id", "quiet": True}
+    for _ in range(2):
+        refresh_stream(f"{tmp_path}/checkpoint", lake.spark, budget=BUDGET, parts=2, **given)
+        assert lake.subset() == appended.subset()
+        assert len(lake.history()) == 2
+    lake.sql(f"ALTER TABLE CORPUS SET TBLPROPERTIES ({FEED} = false)")
+    with pytest.raises(InputError, match="must have its change feed on for a stream"):
+        refresh_stream(f"{tmp_path}/checkpoint", lake.spark, budget=BUDGET, parts=2, **given)

@@ -1,0 +1,365 @@
+"""Delta tables: what a column means, which rows are refused, which run made a commit, and how a table is named.
+
+::
+
+    table = Table.parse("main.corpora.chosen")           # or a folder: "/data/chosen", "s3://bucket/chosen"
+    table.create(spark, writer(df, "subset", {"run_id": run, "config_hash": hash}))  # one commit, with its checks
+    table.save(writer(more, "subset", facts).mode("append"))
+    table.exists(spark), table.version(spark)            # True, 1
+    table.read(spark, version=0)                         # DataFrame
+    table.history(spark)[0].facts["run_id"]              # commits, the newest first
+    spark.sql(f"MERGE INTO {table.sql} ...")             # delta.`file:/data/chosen` or `main`.`corpora`.`chosen`
+    table.beside("_ledger")                              # main.corpora.chosen_ledger
+
+`COLUMNS` and `CHECKS` are the schema of each kind of table. Delta keeps a comment with its column and refuses a commit
+with a row that fails a check. What a writer's options cannot reach (MERGE, RESTORE and other SQL) takes its user
+metadata from the setting ``spark.databricks.delta.commitInfo.userMetadata``: give it `user_metadata`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pyspark.errors import AnalysisException, ParseException
+from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import ArrayType, DataType, MapType, StructType
+
+from zipspark.errors import UsageError
+from zipspark.storage.inputs import Source
+from zipspark.storage.inputs import _is_path as is_path
+from zipspark.storage.places import Place
+
+_ID = "Id of the row: the user's own, else the hash of its text and a copy number."
+_RATIO = "Bytes of the text over its compressed bytes, compressed alone; lower is less redundant."
+_MARGINAL = (
+    "Bytes of the text over the compressed bytes it added to what was picked before it; null where not measured."
+)
+_REFRESH = "Number of the refresh that added the row, from 0."
+_FILE = "File that the row was read from; null for tables."
+_POSITION = "Index of the row in its file or table, from 0."
+
+# Kind of table -> column -> comment. Columns of a table that are not here are the user's, and stay as they are.
+COLUMNS: dict[str, dict[str, str]] = {
+    "subset": {
+        "zip_id": _ID,
+        "zip_rank": "Place in the ranking, from 0; every prefix of it is a subset.",
+        "zip_ratio": _RATIO,
+        "zip_marginal_ratio": _MARGINAL,
+        "zip_order": "Place in the order that the subset is to be read in, from 0.",
+        "zip_refresh": _REFRESH,
+    },
+    "ledger": {
+        "zip_id": _ID,
+        "group": "Group (source) of the row; null: none.",
+        "bytes": "Length of the rendered text in bytes of UTF-8; null where the row has none.",
+        "ratio": _RATIO,
+        "part": "Part of the pool that the row was chosen from, from 0; null where it could not be chosen.",
+        "decision": "What became of the row: selected, not_selected, duplicate, anchored, guarded or quarantined.",
+        "reason": "Why, as a code with detail after a colon; null for what was selected by its gain.",
+        "rank": "Place in the ranking, from 0; null where the row is not selected.",
+        "marginal_ratio": _MARGINAL,
+        "file": _FILE,
+        "position": _POSITION,
+        "content": "MD5 of the rendered text, hexadecimal; null where the row has none.",
+        "refresh": _REFRESH,
+    },
+    "quarantine": {
+        "file": _FILE,
+        "position": _POSITION,
+        "reason": "Why the row could not be read or rendered, as a code with detail after a colon.",
+        "record": "The row as it was found, readable.",
+        "refresh": _REFRESH,
+    },
+    "metrics": {
+        "stage": "Step of the run.",
+        "group": "Group (source) that is counted; null for the whole stage.",
+        "rows_in": "Rows that came into the stage.",
+        "rows_out": "Rows that went on from it.",
+        "bytes_in": "Bytes of rendered text that came into the stage.",
+        "bytes_out": "Bytes of rendered text that went on from it.",
+        "seconds": "Wall time of the whole stage in seconds; null for lines that count.",
+        "refresh": "Number of the refresh that the line is about, from 0.",
+    },
+    "history": {
+        "refresh": "Number of the refresh, from 0.",
+        "run_id": "Id of the run, as in its log.",
+        "at": "When it was done.",
+        "mode": "append, reselect, or rebuild.",
+        "changes": "How it knew what had changed: all (it looked at every row), feed or diff.",
+        "corpus": "Table that rows come from.",
+        "corpus_id": "Delta's id of that table.",
+        "corpus_version": "Version of the corpus that the subset is of.",
+        "subset_version": "Version of the subset once it was written.",
+        "ledger_version": "Version of the ledger once it was written.",
+        "rows_new": "Rows of the corpus that were new.",
+        "rows_updated": "Rows of the corpus whose text was another than before.",
+        "rows_deleted": "Rows that the corpus no longer had.",
+        "rows_added": "Rows that came into the subset.",
+        "bytes_added": "Bytes of their rendered text.",
+        "rows_dropped": "Rows that left the subset.",
+        "bytes_dropped": "Bytes of their rendered text.",
+        "rows": "Rows of the subset once it was written.",
+        "bytes": "Bytes of their rendered text.",
+        "ratio_before": "Ratio of the subset as one set before; null for the first refresh.",
+        "ratio_after": "Ratio of the subset as one set once it was written; null for an empty one.",
+        "seconds": "Wall time of the refresh in seconds.",
+        "config_hash": "Hash of the options that decide what is chosen.",
+    },
+    "manifest": {
+        "run_id": "Id of the run that wrote the tables beside this one.",
+        "created": "When it chose.",
+        "manifest": "What the result depends on, and the versions of its tables, as one JSON object.",
+    },
+}
+
+# Kind of table -> name -> a condition that every row must meet, in Spark SQL, columns in backticks; null is not met.
+# One whose columns are not all in a table is no constraint of it.
+CHECKS: dict[str, dict[str, str]] = {
+    "subset": {
+        "zip_id_is_there": "`zip_id` is not null",
+        "zip_rank_from_0": "`zip_rank` >= 0",
+        "zip_ratio_above_0": "`zip_ratio` > 0",
+        "zip_marginal_ratio_above_0": "`zip_marginal_ratio` is null or `zip_marginal_ratio` > 0",
+        "zip_order_from_0": "`zip_order` >= 0",
+        "zip_refresh_from_0": "`zip_refresh` >= 0",
+    },
+    "ledger": {
+        "decision_is_known": "`decision` in "
+        "('selected', 'not_selected', 'duplicate', 'anchored', 'guarded', 'quarantined')",
+        "rank_of_selected": "(`rank` is not null) = (`decision` = 'selected')",
+        "rank_from_0": "`rank` is null or `rank` >= 0",
+        "reason_is_there": "`decision` = 'selected' or `reason` is not null",
+        # Without a text there is nothing to weigh: a row that --where leaves out has none either.
+        "text_is_measured": "`decision` in ('guarded', 'quarantined') "
+        "or (`zip_id` is not null and `bytes` is not null and `ratio` is not null)",
+        "bytes_above_0": "`bytes` is null or `bytes` > 0",
+        "ratio_above_0": "`ratio` is null or `ratio` > 0",
+        "marginal_ratio_of_selected": "`marginal_ratio` is null or (`rank` is not null and `marginal_ratio` > 0)",
+        "part_from_0": "`part` is null or `part` >= 0",
+        "position_from_0": "`position` >= 0",
+        "content_of_text": "(`content` is not null) = (`bytes` is not null)",
+        "refresh_from_0": "`refresh` >= 0",
+    },
+    "quarantine": {
+        "reason_is_there": "`reason` is not null",
+        "position_from_0": "`position` >= 0",
+        "refresh_from_0": "`refresh` >= 0",
+    },
+    "metrics": {
+        "stage_is_there": "`stage` is not null",
+        "rows_leave": "`rows_in` is null or `rows_out` between 0 and `rows_in`",
+        "bytes_leave": "`bytes_in` is null or `bytes_out` between 0 and `bytes_in`",
+        "seconds_from_0": "`seconds` is null or `seconds` >= 0",
+        "refresh_from_0": "`refresh` >= 0",
+    },
+    "history": {
+        "refresh_from_0": "`refresh` >= 0",
+        "changes_are_known": "`changes` in ('all', 'feed', 'diff')",
+        "rows_from_0": "`rows` >= 0 and `rows_added` >= 0 and `rows_dropped` >= 0",
+        "bytes_from_0": "`bytes` >= 0 and `bytes_added` >= 0 and `bytes_dropped` >= 0",
+    },
+    "manifest": {
+        "run_id_is_there": "`run_id` is not null",
+        "manifest_is_there": "`manifest` is not null",
+    },
+}
+
+_UNMAPPED = re.compile(r"[ ,;{}()\n\t=]")  # what a name may have in Parquet only where Delta maps names
+_PARTS = re.compile(r"`(?:[^`]|``)+`|[^.`]+")
+
+
+def documented(df: DataFrame, kind: str) -> DataFrame:
+    """``df`` with zipspark's own columns commented; those of the user keep what they have."""
+    comments = COLUMNS[kind]
+    return df.select(
+        *(
+            F.col(_ticked(name)).alias(name, metadata={"comment": comments[name]})
+            if name in comments
+            else F.col(_ticked(name))
+            for name in df.columns
+        )
+    )
+
+
+def writer(df: DataFrame, kind: str, metadata: Mapping[str, Any]) -> DataFrameWriter:
+    """Writes ``df``, documented, as a table with its checks, in one commit that carries ``metadata`` (JSON-ready).
+
+    Where the table is there already its own checks hold. Give the result to `Table.create` or `Table.save`.
+    """
+    found = documented(df, kind)
+    writing = found.write.format("delta").option("userMetadata", user_metadata(metadata))
+    for name, condition in CHECKS[kind].items():
+        if set(re.findall(r"`(\w+)`", condition)) <= set(df.columns):
+            writing = writing.option(f"delta.constraints.{name}", condition)
+    if any(_UNMAPPED.search(name) for name in _names(df.schema)):  # of the user's columns
+        writing = writing.option("delta.columnMapping.mode", "name")
+    return writing
+
+
+def user_metadata(facts: Mapping[str, Any]) -> str:
+    """What a commit says of the run that made it.
+
+    >>> user_metadata({"run_id": "1f3a", "config_hash": "77b0"})
+    '{"zipspark": {"run_id": "1f3a", "config_hash": "77b0"}}'
+    """
+    return json.dumps({"zipspark": dict(facts)}, default=str)
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One version of a table."""
+
+    version: int
+    time: datetime
+    operation: str  # as Delta calls it: WRITE, MERGE, RESTORE, ...
+    metrics: dict[str, str]  # of the operation, such as numOutputRows
+    facts: dict[str, Any]  # what `user_metadata` said; empty for commits that are not zipspark's
+
+
+@dataclass(frozen=True)
+class Table:
+    """A Delta table that may or may not be there: a folder, or a name in the catalog."""
+
+    name: str  # for people: a path whole and without what may be a password, a catalog's name as it was given
+    uri: str | None = None  # of the folder, as Spark wants it; None: in the catalog
+
+    @classmethod
+    def parse(cls, name: str) -> Table:
+        """The table that a person named; raises `UsageError` for what is no name.
+
+        >>> Table.parse("main.my-corpora.chosen").sql
+        '`main`.`my-corpora`.`chosen`'
+        >>> Table.parse("/data/my pool").sql
+        'delta.`file:/data/my pool`'
+        """
+        if not is_path(name):
+            return cls.named(name)
+        place = Place.parse(name)
+        return cls(place.redacted, place.uri)
+
+    @classmethod
+    def named(cls, name: str) -> Table:
+        """The table of this name in the catalog, even where it looks like a path."""
+        if ".".join(_PARTS.findall(name)) != name or not name:
+            raise UsageError(f"a name in the catalog must be parts with dots between, as in main.chats, got {name!r}")
+        return cls(name)
+
+    @classmethod
+    def of(cls, source: Source) -> Table:
+        """The table that is read (`source.format` is delta or table)."""
+        assert source.table is not None
+        return cls(source.table, Place.parse(source.table).uri) if source.format == "delta" else cls.named(source.table)
+
+    def source(self, version: int) -> Source:
+        """It as an input, at ``version``."""
+        return Source("table" if self.uri is None else "delta", table=self.name, version=version)
+
+    @property
+    def sql(self) -> str:
+        """What SQL calls it, quoted."""
+        if self.uri is not None:
+            return f"delta.{_ticked(self.uri)}"
+        return ".".join(part if part.startswith("`") else _ticked(part) for part in _PARTS.findall(self.name))
+
+    def __str__(self) -> str:
+        return self.name
+
+    def beside(self, suffix: str) -> Table:
+        """Its neighbour whose name ends with ``suffix``.
+
+        >>> Table.parse("main.`my.corpora`.`chosen`").beside("_ledger").sql
+        '`main`.`my.corpora`.`chosen_ledger`'
+        """
+        if self.uri is not None:
+            return Table(f"{self.name}{suffix}", f"{self.uri}{suffix}")
+        return Table(f"{self.name[:-1]}{suffix}`" if self.name.endswith("`") else f"{self.name}{suffix}")
+
+    def exists(self, spark: SparkSession) -> bool:
+        """Whether there is a table of this name (of another format, where `version` is None), or one in the folder."""
+        return spark.catalog.tableExists(self.sql) if self.uri is None else self.version(spark) is not None
+
+    def version(self, spark: SparkSession) -> int | None:
+        """The version it has now; None where it is no Delta table."""
+        newest = self.history(spark, limit=1)
+        return newest[0].version if newest else None
+
+    def history(self, spark: SparkSession, limit: int | None = None) -> list[Commit]:
+        """Its commits, the newest first; none where it is no Delta table."""
+        columns = ("version", "timestamp", "operation", "operationMetrics", "userMetadata")
+        try:
+            found = spark.sql(f"DESCRIBE HISTORY {self.sql}{f' LIMIT {limit}' if limit else ''}").select(*columns)
+            rows = found.toArrow().to_pylist()
+        except (AnalysisException, ParseException):  # no Delta table, or a session that does not know them
+            return []
+        return [
+            Commit(version, time, operation, dict(metrics or ()), _facts(said))
+            for version, time, operation, metrics, said in (row.values() for row in rows)
+        ]
+
+    def read(self, spark: SparkSession, version: int | None = None) -> DataFrame:
+        """Its rows, as they are now or were at ``version``."""
+        reader = spark.read if version is None else spark.read.option("versionAsOf", version)
+        return reader.table(self.sql) if self.uri is None else reader.format("delta").load(self.uri)
+
+    def feed(self, spark: SparkSession, first: int, last: int) -> DataFrame:
+        """Its changes in versions ``first`` to ``last``, each with ``_change_type`` and ``_commit_version``."""
+        reader = spark.read.option("readChangeFeed", "true")
+        reader = reader.option("startingVersion", first).option("endingVersion", last)
+        return reader.table(self.sql) if self.uri is None else reader.format("delta").load(self.uri)
+
+    def stream(self, spark: SparkSession) -> DataFrame:
+        """Its rows, then its changes, as a stream."""
+        reader = spark.readStream.option("readChangeFeed", "true")
+        return reader.table(self.sql) if self.uri is None else reader.format("delta").load(self.uri)
+
+    def identity(self, spark: SparkSession) -> tuple[str, dict[str, str]]:
+        """Delta's own id of the table, which a new one of the same name does not have, and its properties."""
+        found = spark.sql(f"DESCRIBE DETAIL {self.sql}").select("id", "properties").toArrow().to_pylist()[0]
+        return found["id"], dict(found["properties"] or ())
+
+    def create(self, spark: SparkSession, writing: DataFrameWriter) -> None:
+        """Let a `writer` make it; Spark says so where it is there already.
+
+        By a name, CREATE TABLE AS SELECT forgets the metadata of its commit, but CREATE OR REPLACE does not.
+        """
+        self.save(writing.mode("error" if self.uri is not None or self.exists(spark) else "overwrite"))
+
+    def save(self, writing: DataFrameWriter) -> None:
+        """Let a `writer` write into it in the mode that it has; to make it, `create` it."""
+        if self.uri is None:
+            writing.saveAsTable(self.sql)
+        else:
+            writing.save(self.uri)
+
+
+def _ticked(name: str) -> str:
+    return f"`{name.replace('`', '``')}`"
+
+
+def _facts(said: str | None) -> dict[str, Any]:
+    try:
+        found = json.loads(said or "{}")
+    except ValueError:  # somebody else's
+        return {}
+    facts = found.get("zipspark") if isinstance(found, dict) else None
+    return facts if isinstance(facts, dict) else {}
+
+
+def _names(kind: DataType) -> Iterator[str]:
+    """The names of columns and of fields within them."""
+    inner: Sequence[DataType] = ()
+    if isinstance(kind, StructType):
+        yield from kind.names
+        inner = [field.dataType for field in kind]
+    elif isinstance(kind, ArrayType):
+        inner = [kind.elementType]
+    elif isinstance(kind, MapType):
+        inner = [kind.keyType, kind.valueType]
+    for one in inner:
+        yield from _names(one)

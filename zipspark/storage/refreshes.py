@@ -1,0 +1,185 @@
+"""What refreshes have done to a subset, and how one commits: three Delta tables, never half a step apart for long.
+
+::
+
+    chosen            the subset itself: its commit is what makes a refresh done
+    chosen_ledger     what was decided for each row of the corpus, and the hash of its text
+    chosen_history    one row per refresh, written last: from here the next one goes on
+
+Each commit carries the number of its refresh as Delta's transaction version, so it is made once however often it is
+tried, and of two refreshes with the same number only the first one counts (`Conflict` for the other). A refresh that
+was killed behind the subset's commit is *pending*: the commit's metadata says with what it was made, and the next run
+makes the rest of it again before it does anything else.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
+
+from zipspark.errors import InputError
+from zipspark.storage.deltas import Commit, Table, user_metadata, writer
+
+HISTORY = (
+    "refresh bigint, run_id string, at timestamp, mode string, changes string, corpus string, corpus_id string, "
+    "corpus_version bigint, subset_version bigint, ledger_version bigint, rows_new bigint, rows_updated bigint, "
+    "rows_deleted bigint, rows_added bigint, bytes_added bigint, rows_dropped bigint, bytes_dropped bigint, "
+    "rows bigint, bytes bigint, ratio_before double, ratio_after double, seconds double, config_hash string"
+)
+# What others may do to a table without a row being another.
+_HARMLESS = (
+    *("OPTIMIZE", "VACUUM", "REORG", "CLUSTER", "ANALYZE", "COMPUTE", "UPGRADE"),
+    *("SET TBL", "UNSET TBL", "CONSTRAINT", "COMMENT", "CHANGE COLUMN", "FEATURE"),
+)
+
+
+class Conflict(Exception):
+    """Another refresh has committed first."""
+
+
+@dataclass(frozen=True)
+class Tables:
+    subset: Table
+    ledger: Table
+    history: Table
+
+    @classmethod
+    def of(cls, subset: Table) -> Tables:
+        return cls(subset, subset.beside("_ledger"), subset.beside("_history"))
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a subset stands."""
+
+    last: dict[str, Any] | None  # the history's last row; None before the first refresh
+    pending: Commit | None  # of the subset, by a refresh that the history does not know yet
+    version: int | None  # of the subset, now
+
+    @property
+    def number(self) -> int:
+        """Of the next refresh."""
+        return 0 if self.last is None else int(self.last["refresh"]) + 1
+
+
+def read_state(spark: SparkSession, tables: Tables, rebuild: bool = False) -> State:
+    """Where the subset stands.
+
+    Raises `InputError` where it is not what the last refresh left (but for a rebuild), or no refresh has made it.
+    """
+    version = tables.subset.version(spark)
+    if version is None and tables.subset.exists(spark):
+        raise InputError(f"subset {tables.subset} is no Delta table: name another")
+    if version is None:
+        left = [table for table in (tables.ledger, tables.history) if table.exists(spark)]
+        if left:
+            raise InputError(f"subset {tables.subset} is gone, but {left[0]} is there: drop that too to begin anew")
+        return State(None, None, None)
+    last = None
+    if tables.history.version(spark) is not None:
+        found = tables.history.read(spark).orderBy("refresh", ascending=False).limit(1).toArrow().to_pylist()
+        last = found[0] if found else None
+    state = State(last, None, version)
+    known = -1 if last is None else int(last["subset_version"])
+    later = [commit for commit in tables.subset.history(spark, max(1, version - known)) if commit.version > known]
+    for commit in sorted(later, key=lambda commit: commit.version):
+        if commit.facts.get("refresh") == state.number and state.pending is None:
+            state = State(last, commit, version)
+        elif last is None:
+            raise InputError(
+                f"subset {tables.subset} was written by something else than zipspark refresh "
+                f"(version {commit.version}: {commit.operation}): name another table"
+            )
+        elif not (rebuild or any(word in commit.operation for word in _HARMLESS)):
+            raise InputError(
+                f"subset {tables.subset} was changed by something else since refresh {last['refresh']} "
+                f"(version {commit.version}: {commit.operation}): --rebuild chooses from the whole corpus again"
+            )
+    return state
+
+
+@dataclass(frozen=True)
+class Step:
+    """One refresh, as its commits name it."""
+
+    number: int
+    run_id: str
+    app: str  # of all refreshes of one subset
+    facts: Mapping[str, Any]  # what the subset's commit says
+
+    def create(self, table: Table, kind: str, rows: DataFrame, replace: bool = False) -> None:
+        """Write ``rows`` as a new table, or in place of the old one's."""
+        writing = self._marked(writer(rows, kind, self._said))
+        with _conflicts():
+            table.save(writing.mode("overwrite").option("overwriteSchema", "true") if replace else writing)
+
+    def append(self, table: Table, kind: str, rows: DataFrame) -> None:
+        with _conflicts():
+            table.save(self._marked(writer(rows, kind, self._said)).mode("append"))
+
+    def merge(self, spark: SparkSession, table: Table, source: DataFrame) -> None:
+        """Bring ``source`` into ``table`` by ``zip_id``: rows with ``zip_gone`` leave it, others replace or come in."""
+        columns = [f"`{name.replace('`', '``')}`" for name in source.columns if name != "zip_gone"]
+        view = f"zipspark_{uuid.uuid4().hex}"
+        source.createOrReplaceTempView(view)
+        statement = (
+            f"MERGE WITH SCHEMA EVOLUTION INTO {table.sql} t USING {view} s ON t.zip_id = s.zip_id "
+            "WHEN MATCHED AND s.zip_gone THEN DELETE "
+            f"WHEN MATCHED THEN UPDATE SET {', '.join(f'{name} = s.{name}' for name in columns)} "
+            f"WHEN NOT MATCHED AND NOT s.zip_gone THEN INSERT ({', '.join(columns)}) "
+            f"VALUES ({', '.join(f's.{name}' for name in columns)})"
+        )
+        settings = {
+            "spark.databricks.delta.write.txnAppId": self.app,
+            "spark.databricks.delta.write.txnVersion": str(self.number),
+            "spark.databricks.delta.commitInfo.userMetadata": user_metadata(self._said),
+        }
+        try:
+            with _settings(spark, settings), _conflicts():
+                spark.sql(statement).collect()  # one row of counts, or none where it was made already
+        finally:
+            spark.catalog.dropTempView(view)
+
+    def made(self, spark: SparkSession, table: Table) -> Commit:
+        """This step's commit of ``table``. Raises `Conflict` where it is another's."""
+        for commit in table.history(spark):
+            if commit.facts.get("refresh") == self.number:
+                if commit.facts.get("run_id") == self.run_id:
+                    return commit
+                break
+        raise Conflict(f"{table}: refresh {self.number} is another run's")
+
+    @property
+    def _said(self) -> dict[str, Any]:
+        return {"refresh": self.number, "run_id": self.run_id, **self.facts}
+
+    def _marked(self, writing: DataFrameWriter) -> DataFrameWriter:
+        return writing.option("txnAppId", self.app).option("txnVersion", self.number)
+
+
+@contextmanager
+def _settings(spark: SparkSession, settings: Mapping[str, str]) -> Iterator[None]:
+    """For one statement: SQL has no options, and Delta reads these from the session."""
+    for key, value in settings.items():
+        spark.conf.set(key, value)
+    try:
+        yield
+    finally:
+        for key in settings:
+            spark.conf.unset(key)
+
+
+@contextmanager
+def _conflicts() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        said = str(error)
+        if any(word in said for word in ("DELTA_CONCURRENT", "Concurrent", "ALREADY_EXISTS", "PATH_EXISTS")):
+            raise Conflict(said.splitlines()[0]) from error
+        raise
