@@ -130,7 +130,7 @@ def select(config: str | None, **flags: Any) -> None:
     Example: zipspark select pool.parquet --output chosen --budget 10000 --group-column source
     """
     options = _options(SelectConfig, flags, config)
-    _require(options, "input", *([] if options.output_schema else ["output"]))
+    _require(options, "input", *(() if options.output_schema else ("output",)))
     check_select(options)
     summary = _pipeline().select_to(options)
     subset = f"{options.output}/subset" if options.output else f"{options.output_schema}.subset"
@@ -200,7 +200,7 @@ def leakage(config: str | None, **flags: Any) -> None:
 def verify(output: str, **flags: Any) -> int:
     """Derive the ranking of OUT again, from its input as it was, and say whether it is the same (5: it differs).
 
-    Example: zipspark verify chosen
+    OUT is a folder, or the schema of --output-schema. Example: zipspark verify chosen
     """
     options = _options(EngineOptions, flags | {"output": output}, None)
     found = _module("verify").verify(options)
@@ -210,7 +210,7 @@ def verify(output: str, **flags: Any) -> int:
 
 @zipspark.command(cls=SectionedCommand)
 @click.argument("output", metavar="OUT")
-@flags_of(EngineOptions, but=("output", "overwrite", "master", "remote", "conf"))
+@flags_of(EngineOptions, but=("output", "overwrite", "master", "remote", "conf", "jars"))
 @click.option("--dry-run", is_flag=True, help="List only.")
 def clean(output: str, dry_run: bool, **flags: Any) -> None:
     """List and remove what killed runs have left beside OUT: complete stages, half a result. OUT itself stays.

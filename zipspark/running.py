@@ -19,11 +19,11 @@ from pyspark.sql import DataFrame, SparkSession
 from zipspark.config import BESIDE, Choice, EngineOptions, PoolOptions, SelectConfig, choice_key
 from zipspark.core.presets import proven_codec
 from zipspark.errors import EngineError, InputError, UsageError, ZipsparkError
+from zipspark.failures import code_of, explain_spark_error, first_line, without_text
 from zipspark.logs import one_run, run_id
 from zipspark.spark.batches import library_versions
 from zipspark.spark.corpus import Corpus
 from zipspark.spark.delta import check_delta
-from zipspark.spark.failures import code_of, explain_spark_error, first_line, without_text
 from zipspark.spark.session import get_session
 from zipspark.storage.inputs import Source, located
 from zipspark.storage.places import SECRET_NAME, redact_all
@@ -60,6 +60,10 @@ def explained() -> Iterator[None]:
 
 def _said_again(error: Exception, hide: bool) -> ZipsparkError | None:
     """The error of ours that says what ``error`` means; None for a mistake in zipspark, whose traceback is wanted."""
+    if isinstance(error, ConnectionError):  # py4j's, of a Java that is no more
+        return EngineError(
+            "Spark's Java has ended, most often for want of memory: give it more (--conf spark.driver.memory=8g)"
+        )
     if isinstance(error, OSError) or (isinstance(error, pa.ArrowException) and not hide):
         return InputError(f"input or output cannot be used: {error}")  # ours to open, and not there, full or forbidden
     if ours := explain_spark_error(error):
@@ -76,7 +80,7 @@ def start_session(
 ) -> tuple[SparkSession, dict[str, Any]]:
     """The session, ``given`` or found or made, and the codec's facts: it proves itself while Spark starts."""
     _hides.set(engine.hide_text)
-    formats = [getattr(source, "format", None) for source in sources] + [getattr(engine, "format", None)]
+    formats = [source.format for source in sources if isinstance(source, Source)] + [getattr(engine, "format", None)]
     if given is not None:
         if "delta" in formats:
             check_delta(given)

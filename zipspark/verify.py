@@ -10,18 +10,16 @@ from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
-from zipspark.config import BESIDE, EngineOptions, SelectConfig
+from zipspark.config import BESIDE, EngineOptions, SelectConfig, of_key
 from zipspark.core.tokens import TokenCounter
 from zipspark.errors import EXIT_DIFFERS, EXIT_DONE, InputError
-from zipspark.options import layered
 from zipspark.pipeline import References, chosen, looked_at, pinned_all
 from zipspark.running import explained, run_key, start_session
 from zipspark.spark import references
 from zipspark.spark.progress import Progress
 from zipspark.spark.session import get_session
 from zipspark.storage import schema_output
-from zipspark.storage.deltas import is_path
-from zipspark.storage.inputs import Source, resolve
+from zipspark.storage.inputs import Source, is_path, resolve
 from zipspark.storage.output import differences, read_manifest
 from zipspark.storage.places import Place
 from zipspark.storage.stages import Stages
@@ -120,9 +118,7 @@ def verify(options: EngineOptions) -> Verification:
 
 def config_of(manifest: Mapping[str, Any], engine: EngineOptions) -> SelectConfig:
     """The options that a result was made with, to be run on ``engine``."""
-    given = {key: value for key, value in manifest["config"].items() if value is not None}
-    shared = {"output", "overwrite"}
-    return layered(SelectConfig, given | engine.model_dump(by_alias=True, exclude_none=True, exclude=shared))
+    return of_key(SelectConfig, manifest["config"], engine)
 
 
 def _as_it_was(source: Source, then: Mapping[str, Any]) -> Source:

@@ -12,7 +12,7 @@ import yaml
 from pools import rows
 
 from zipspark.cli import run
-from zipspark.config import SelectConfig
+from zipspark.config import RefreshConfig, SelectConfig
 from zipspark.options import as_yaml, layered, read_config_file
 
 ROOT = Path(__file__).parents[2]
@@ -101,6 +101,12 @@ def test_conf_select_yml_holds_every_option_and_changes_nothing():
         field.alias or name for name, field in SelectConfig.model_fields.items()
     }
     assert layered(SelectConfig, {}, read_config_file(path)) == SelectConfig()
+
+
+def test_conf_refresh_yml_holds_every_option_and_changes_nothing():
+    path = ROOT / "conf" / "refresh.yml"
+    assert path.read_text() == as_yaml(RefreshConfig, RefreshConfig.NOT_OPTIONS)
+    assert layered(RefreshConfig, {}, read_config_file(path)) == RefreshConfig()
 
 
 def test_flags_win_over_the_file_and_quiet_says_nothing(pool, tmp_path, capsys):

@@ -15,8 +15,8 @@ from pyspark.sql import DataFrame
 
 from zipspark.config import PoolOptions
 from zipspark.errors import InputError
+from zipspark.failures import explain_spark_error
 from zipspark.spark.corpus import Corpus, read_corpus, read_ids
-from zipspark.spark.failures import explain_spark_error
 from zipspark.storage.inputs import Source, resolve
 
 KINDS = ("jsonl", "parquet", "dataframe")

@@ -18,8 +18,8 @@ from pyspark.sql import DataFrame
 
 from zipspark.config import PoolOptions
 from zipspark.errors import InputError
+from zipspark.failures import explain_spark_error
 from zipspark.spark.corpus import ROWS, Corpus, read_corpus
-from zipspark.spark.failures import explain_spark_error
 from zipspark.spark.records import read_records
 from zipspark.storage.inputs import resolve
 

@@ -21,6 +21,7 @@ from zipspark.spark import delta, session
 from zipspark.storage import schema_output
 from zipspark.storage.deltas import CHECKS, COLUMNS, Table, writer
 from zipspark.storage.schema_output import TABLES, SchemaOutput, read_manifest, read_table
+from zipspark.storage.stages import folder_of
 from zipspark.verify import verify
 
 pytestmark = pytest.mark.delta
@@ -338,7 +339,7 @@ def test_tables_of_a_schema(spark, schema):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_tables(spark, schema, rows=5, overwrite=True, run="2", then=fail)
+        write_tables(spark, schema, rows=5, overwrite=True, then=fail)  # by the same run, saved twice
     assert spark.table(f"{schema}.subset").count() == 3
     assert counts(spark, schema) == {"subset": 3, "ledger": 3}
 
@@ -453,6 +454,14 @@ def test_a_selection_is_saved_into_a_schema(spark, schema, selection):
             selection.save(**given)
 
 
+def test_a_schema_has_a_work_folder_of_its_own(tmp_path):
+    given = {"work_dir": str(tmp_path), "budget": "1"}
+    names = ("main.chosen", "main.chosen", "main.other")
+    folders = [folder_of(SelectConfig(**given, output_schema=name)).name for name in names]
+    assert folders[0] == folders[1] != folders[2]
+    assert folders[0].startswith("main.chosen-")
+
+
 # --- jars -----------------------------------------------------------------------------------------------------------
 
 JOB = """
@@ -538,3 +547,26 @@ def test_settings_of_the_user_stay():
     assert delta.delta_settings(mine) == {"spark.sql.extensions": f"a.B,{delta.DELTA_SETTINGS[delta.EXTENSIONS]}"}
     assert delta.delta_settings({}) == delta.DELTA_SETTINGS
     assert delta.delta_settings(delta.DELTA_SETTINGS) == {delta.EXTENSIONS: delta.DELTA_SETTINGS[delta.EXTENSIONS]}
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        (
+            "[DATA_SOURCE_NOT_FOUND] ... Caused by: java.lang.ClassNotFoundException: delta.DefaultSource",
+            "has no Delta: ",
+        ),
+        (
+            "java.lang.NoClassDefFoundError: io/delta/storage/LogStore",
+            r"not complete, .*\(java\.lang\.NoClassDef.*Store\)",
+        ),
+    ],
+)
+def test_a_session_without_delta_is_told_from_one_with_half_of_its_jars(said, meant):
+    class Session:
+        @property
+        def read(self):
+            raise RuntimeError(said)
+
+    with pytest.raises(EngineError, match=meant):
+        delta.check_delta(Session())

@@ -41,6 +41,7 @@ def folder(tmp_path_factory) -> Path:
 CHOICE = ["pool.jsonl", "--budget", "60", "--objective", "coverage", "--id-column", "id"]
 CHOICE += ["--group-column", "source", "--mix", "power=0.5", "--keep", "keep.jsonl", "--anchor", "anchor.jsonl"]
 CHOICE += ["--parts", "8", "--node-cap", "20kB", "--driver-cap", "20kB"]
+FEW = ["--conf", "spark.sql.shuffle.partitions=5"]  # of 200, which a cluster makes of it, most would be empty
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +80,7 @@ def test_spark_submit_on_a_local_cluster_with_the_yaml_file(folder, classic, tmp
     done = run(
         [
             str(home / "bin/spark-submit"),
-            *("--master", "local-cluster[2,1,1024]"),
+            *("--master", "local-cluster[2,1,1024]", *FEW),
             str(ROOT / "jobs/select_subset.py"),
             *("--config", str(ROOT / "conf/select.yml"), *CHOICE, "--output", "cluster"),
         ],
@@ -101,7 +102,7 @@ def test_spark_submit_sends_zipspark_to_a_standalone_cluster_that_has_none(folde
             [
                 str(home / "bin/spark-submit"),
                 *("--master", master, "--py-files", str(zipspark_zip(tmp_path))),
-                *("--conf", "spark.driver.host=127.0.0.1", "--conf", "spark.ui.enabled=false"),
+                *("--conf", "spark.driver.host=127.0.0.1", "--conf", "spark.ui.enabled=false", *FEW),
                 # The first task waits until both workers have started theirs, so that none is left without work.
                 *("--conf", "spark.cores.max=2", "--conf", "spark.scheduler.minRegisteredResourcesRatio=1"),
                 str(ROOT / "jobs/select_subset.py"),

@@ -24,8 +24,8 @@ from zipspark import pipeline
 from zipspark.cli import run
 
 pytestmark = pytest.mark.slow
-own_engine = pytest.mark.skipif(
-    os.environ.get("ZIPSPARK_TEST_REMOTE") == "1", reason="starts an engine of its own: once is enough"
+once = pytest.mark.skipif(
+    os.environ.get("ZIPSPARK_TEST_REMOTE") == "1", reason="starts an engine of its own, or does not depend on it"
 )
 
 OPTIONS = ["--budget", "40", "--parts", "3", "--id-column", "id", "--quiet"]
@@ -138,7 +138,7 @@ def cluster(pool, tmp_path_factory) -> Path:
     return folder
 
 
-@own_engine
+@once
 @pytest.mark.parametrize(("fault", "tries"), [("executor", 2), ("worker", 2), ("twice", 3)])
 def test_a_part_that_breaks_off_is_ranked_again(cluster, checksum, fault, tries):
     ended = json.loads((cluster / f"{fault}.json").read_text())
@@ -148,11 +148,11 @@ def test_a_part_that_breaks_off_is_ranked_again(cluster, checksum, fault, tries)
     assert names_in(cluster / fault) == ["out"]
 
 
-@own_engine
+@once
 def test_a_part_that_always_breaks_off_is_an_error_and_leaves_nothing(cluster):
     ended = json.loads((cluster / "always.json").read_text())
     assert ended["code"] == 4
-    assert "Spark failed: " in ended["said"]
+    assert "RuntimeError: every try" in ended["said"]
     assert "Traceback" not in ended["said"]
     assert len(list(cluster.glob("always-try-*"))) == 4
     assert names_in(cluster / "always") == []
@@ -219,7 +219,7 @@ sys.exit(run(arguments))
 """
 
 
-@own_engine
+@once
 def test_a_driver_that_is_killed_again_and_again(pool, checksum, tmp_path):
     command = ["select", str(pool), "--output", str(tmp_path / "out"), *OPTIONS, "--resume", "--master", "local[2]"]
     for kind, table in (("stage", "samples"), ("stage", "candidates"), ("stage", "ledger"), ("table", "subset")):
@@ -240,11 +240,11 @@ def test_a_driver_that_is_killed_again_and_again(pool, checksum, tmp_path):
 
 @pytest.fixture
 def disk(tmp_path):
-    """A disk of 400 kB; ``mount -o remount`` makes it larger."""
+    """A disk that holds one of the two large stages; ``mount -o remount`` makes it larger."""
     path = tmp_path / "disk"
     path.mkdir()
     try:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", path], check=True, capture_output=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=140k", "tmpfs", path], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError) as error:
         pytest.skip(f"no small disk can be mounted: {getattr(error, 'stderr', error)}")
     yield path
@@ -253,11 +253,11 @@ def disk(tmp_path):
 
 def test_a_disk_that_is_full_while_a_stage_is_written(pool, checksum, disk, tmp_path, capsys):
     arguments = (pool, tmp_path / "out", "--work-dir", str(disk))
-    assert select(*arguments) in (3, 4)
-    assert "No space left on device" in capsys.readouterr().err
+    assert select(*arguments) == 4
+    assert "a disk is full" in capsys.readouterr().err
     assert names_in(tmp_path) == ["disk"]
     assert names_in(disk) == []
-    assert select(*arguments, "--resume") in (3, 4)
+    assert select(*arguments, "--resume") == 4
     assert names_in(tmp_path) == ["disk"]
     subprocess.run(["mount", "-o", "remount,size=50m", disk], check=True)
     assert select(*arguments, "--resume") == 0
@@ -268,9 +268,9 @@ def test_a_disk_that_is_full_while_a_stage_is_written(pool, checksum, disk, tmp_
 
 
 def test_a_disk_that_is_full_while_out_is_written(pool, disk, tmp_path, capsys):
-    (disk / "more").write_bytes(b"x" * 350_000)
-    assert select(pool, disk / "out", "--work-dir", str(tmp_path)) in (3, 4)
-    assert "No space left on device" in capsys.readouterr().err
+    (disk / "more").write_bytes(b"x" * 110_000)
+    assert select(pool, disk / "out", "--work-dir", str(tmp_path)) == 4
+    assert "a disk is full" in capsys.readouterr().err
     assert names_in(disk) == ["more"]
     assert names_in(tmp_path) == ["disk"]
 
@@ -313,8 +313,8 @@ def decisions_of(out: Path) -> Counter:
     return Counter(pq.read_table(out / "ledger")["decision"].to_pylist())
 
 
-@pytest.mark.parametrize("objective", ["ratio", "coverage"])
-@pytest.mark.parametrize("parts", ["1", "3"])
+@once
+@pytest.mark.parametrize(("objective", "parts"), [("ratio", "1"), ("coverage", "3")])
 def test_a_pool_of_one_sample(spark, tmp_path, objective, parts):
     pool = write_lines(tmp_path / "pool.jsonl", rows(1))
     more = ["--objective", objective, "--parts", parts, "--budget", "100%"]
@@ -323,6 +323,7 @@ def test_a_pool_of_one_sample(spark, tmp_path, objective, parts):
     assert decisions_of(tmp_path / "out") == {"selected": 1}
 
 
+@once
 @pytest.mark.parametrize("objective", ["ratio", "coverage"])
 def test_a_pool_of_identical_samples(spark, tmp_path, objective):
     text = texts(2)[1]
@@ -334,6 +335,7 @@ def test_a_pool_of_identical_samples(spark, tmp_path, objective):
     assert decisions_of(tmp_path / "all") == {"selected": 40, "not_selected": 460}
 
 
+@once
 def test_ten_thousand_groups(spark, tmp_path):
     pool = tmp_path / "pool.jsonl"
     write_lines(pool, [{"id": f"{n}", "group": f"g{n % 10_000}", "text": text} for n, text in enumerate(texts(20_000))])
@@ -344,6 +346,7 @@ def test_ten_thousand_groups(spark, tmp_path):
     assert set(groups.values()) == {1}
 
 
+@once
 def test_ids_that_repeat(spark, tmp_path, capsys):
     pool = write_lines(tmp_path / "pool.jsonl", [*rows(50), *rows(3, seed=1)])
     assert select(pool, tmp_path / "out") == 3
@@ -351,13 +354,20 @@ def test_ids_that_repeat(spark, tmp_path, capsys):
     assert names_in(tmp_path) == ["pool.jsonl"]
 
 
-def test_a_sample_of_200_mb(spark, tmp_path):
-    pool = tmp_path / "pool.jsonl"
-    write_lines(pool, rows(100))
-    line = "All of this stands in one sample, and it is a long one. "
+@once
+def test_a_sample_of_200_mb(tmp_path):
+    """Java holds it several times over: with a gigabyte of heap 100 MB are the most that were seen to go through."""
+    pool = write_lines(tmp_path / "pool.jsonl", rows(100))
     with pool.open("a") as file:
         file.write('{"id": "long", "text": "')
-        for number in range(200_000_000 // 1000):
-            file.write(f"{number:>8} {line}".ljust(1000, "."))
+        for number in range(200_000):
+            file.write(f"{number:>8} All of this stands in one sample, and it is a long one. ".ljust(1000, "."))
         file.write('"}\n')
-    assert select(pool, tmp_path / "out") == 0
+    command = ["select", str(pool), "--output", str(tmp_path / "out"), *OPTIONS, "--master", "local[2]"]
+    done = run_alone([sys.executable, "-m", "zipspark", *command, "--conf", "spark.driver.memory=4g"], tmp_path)
+    assert done.returncode == 0, done.stderr
+    ledger = pq.read_table(tmp_path / "out" / "ledger").to_pylist()
+    assert len(ledger) == 101
+    (long,) = (row for row in ledger if row["zip_id"] == "long")
+    assert (long["decision"], long["reason"], long["bytes"]) == ("guarded", "entropy:low", 200_000_000)
+    assert names_in(tmp_path) == ["out", "pool.jsonl"]

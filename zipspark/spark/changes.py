@@ -12,8 +12,8 @@ from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from zipspark.config import PoolOptions
-from zipspark.errors import InputError
-from zipspark.spark.columns import quoted
+from zipspark.errors import InputError, ZipsparkError
+from zipspark.spark.columns import check_columns, quoted
 from zipspark.spark.corpus import Corpus, read_corpus
 from zipspark.spark.scores import hashed_rows
 from zipspark.storage.deltas import Table
@@ -21,6 +21,7 @@ from zipspark.storage.inputs import Source
 from zipspark.storage.stages import Stages
 
 _SHOWN = 5  # examples in a message
+_OF_FEED = ("_change_type", "_commit_version", "_commit_timestamp")
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,17 @@ def by_feed(
     assert options.id_column is not None
     try:
         feed = corpus.feed(spark, then + 1, now)
+        own = [name for name in feed.columns if name not in _OF_FEED]
+        check_columns(own, options)
         key, version, kind = quoted(options.id_column), F.col("_commit_version"), F.col("_change_type")
         of_version = Window.partitionBy(key).orderBy(version.desc(), F.when(kind == "delete", 1).otherwise(0))
-        last = feed.where(kind != "update_preimage").withColumn("zip_place", F.row_number().over(of_version))
+        # Two rows of one id in one version are both kept, and refused below.
+        last = feed.where(kind != "update_preimage").withColumn("zip_place", F.rank().over(of_version))
         last = stages.write("feed", last.where("zip_place = 1").withColumn("zip_is_there", kind != "delete"))
+    except ZipsparkError:
+        raise
     except Exception as error:
         raise _without_feed(error, corpus, then + 1, now) from None
-    own = [name for name in last.columns if not name.startswith(("zip_", "_commit_")) and name != "_change_type"]
     there = last.where("zip_is_there").select(*map(quoted, own))
     found = read_corpus(spark, there, options, lambda frame: stages.write("touched", frame))
     deleted = last.where("not zip_is_there").select(quoted(options.id_column).cast("string").alias("zip_id"))

@@ -27,7 +27,7 @@ def read_corpus(
 
     ``materialise`` writes a DataFrame as a Parquet stage and reads it back; it is called for DataFrames and views here,
     and by ``originals``. Raises `InputError` for what cannot be read, has no known layout, or lacks a column asked for.
-    What goes wrong later, while ``rows`` are computed, is for `zipspark.spark.failures.explain_spark_error`.
+    What goes wrong later, while ``rows`` are computed, is for `zipspark.failures.explain_spark_error`.
 
     >>> read_corpus(spark, resolve(["pool.jsonl"]), PoolOptions(), materialise).rows  # doctest: +SKIP
     DataFrame[file: string, position: bigint, user_id: string, group: string, text: binary, problem: string, ...]

@@ -94,18 +94,17 @@ def check_delta(session: SparkSession) -> None:
         said = str(error)
     else:
         said = ""
+    if re.search(r"DATA_SOURCE_NOT_FOUND|CONFIGURE_SPARK_SESSION", said):
+        settings = " ".join(f"--conf {key}={value}" for key, value in DELTA_SETTINGS.items())
+        raise EngineError(
+            "the running Spark session has no Delta: all that needs none works there. For Delta stop it and let "
+            f"zipspark start one, or start it with --packages {delta_coordinates()} {settings}"
+        )
     if broken := re.search(r"java\.lang\.(?:\w+Error|ClassNotFoundException)\b[^\n]*", said):
         raise EngineError(
             f"Delta's jars are not complete, or of another version of Spark's or Scala's ({broken[0]}): give all of "
             f"those that go with {delta_coordinates()}"
         )
-    if not re.search(r"DATA_SOURCE_NOT_FOUND|CONFIGURE_SPARK_SESSION", said):
-        return
-    settings = " ".join(f"--conf {key}={value}" for key, value in DELTA_SETTINGS.items())
-    raise EngineError(
-        "the running Spark session has no Delta: all that needs none works there. For Delta stop it and let zipspark "
-        f"start one, or start it with --packages {delta_coordinates()} {settings}"
-    )
 
 
 def fetch_jars(settings: Mapping[str, str]) -> None:

@@ -83,13 +83,19 @@ def metrics(counted: Counts, seconds: Mapping[str, float]) -> pa.Table:
     lines: list[dict[str, Any]] = []
     left = counted.table.to_pylist()
     for stage, leaves in _LEAVE:
-        staying = [row for row in left if not leaves(row["decision"], row["code"])]
-        for group in sorted({row["group"] for row in left}):
-            line: dict[str, Any] = {"stage": stage, "group": group}
-            for suffix, rows in (("in", left), ("out", staying)):
-                for unit in ("rows", "bytes"):
-                    line[f"{unit}_{suffix}"] = sum(row[unit] or 0 for row in rows if row["group"] == group)
-            lines.append(line)
+        of_groups = {
+            group: dict.fromkeys(METRICS.names[2:6], 0) | {"stage": stage, "group": group}
+            for group in sorted({row["group"] for row in left})
+        }
+        staying = []
+        for row in left:
+            stays = not leaves(row["decision"], row["code"])
+            for unit in ("rows", "bytes"):
+                of_groups[row["group"]][f"{unit}_in"] += row[unit] or 0
+                of_groups[row["group"]][f"{unit}_out"] += (row[unit] or 0) * stays
+            if stays:
+                staying.append(row)
+        lines += of_groups.values()
         left = staying
     lines += [{"stage": name, "seconds": spent} for name, spent in seconds.items()]
     return pa.Table.from_pylist(lines, METRICS)

@@ -26,9 +26,9 @@ from pyspark.sql import DataFrame, SparkSession
 from zipspark.config import PoolOptions
 from zipspark.core.rendering import Layout, RenderError, detect_layout, kinds_of_records, layout_renderer
 from zipspark.errors import InputError
+from zipspark.failures import explain_spark_error
 from zipspark.spark.batches import spark_schema
 from zipspark.spark.columns import NUMBERS, asked_for, check_columns, id_name, number, tokens
-from zipspark.spark.failures import explain_spark_error
 from zipspark.spark.json_types import arrow_type, fitted, merge_all, type_of
 from zipspark.spark.originals import originals
 from zipspark.spark.rendering import condition_column, expression_column, problem_column

@@ -2,7 +2,7 @@
 
 Who decides what, first match: a session that runs already and is left as it was found; ``--master`` or ``--remote``;
 spark-submit, ``SPARK_REMOTE`` or ``spark-defaults.conf``; and only then this machine, ``local[*]``.
-What Spark says when it cannot do its work is said again for a person in `zipspark.spark.failures`.
+What Spark says when it cannot do its work is said again for a person in `zipspark.failures`.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 
 from zipspark.config import EngineOptions
 from zipspark.errors import EngineError
+from zipspark.failures import explain_spark_error, first_line
 from zipspark.spark.delta import check_delta, delta_coordinates, delta_settings, fetch_jars, holds_delta, jars_named
-from zipspark.spark.failures import explain_spark_error, first_line
 from zipspark.spark.java import check_java
 
 if TYPE_CHECKING:

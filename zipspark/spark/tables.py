@@ -22,6 +22,7 @@ from pyspark.sql.types import StructType
 from zipspark.config import PoolOptions
 from zipspark.core.rendering import Layout, detect_layout, layout_renderer
 from zipspark.errors import InputError, ZipsparkError
+from zipspark.failures import explain_spark_error, first_line
 from zipspark.spark.batches import batch, spark_schema
 from zipspark.spark.columns import (
     check_columns,
@@ -33,7 +34,6 @@ from zipspark.spark.columns import (
     string_column,
     token_columns,
 )
-from zipspark.spark.failures import explain_spark_error, first_line
 from zipspark.spark.rendering import condition_column, expression_column, kinds_of, problem_column, text_column
 from zipspark.spark.rows import OWN, ROWS, Corpus, canonical, left_out
 from zipspark.storage.deltas import Table

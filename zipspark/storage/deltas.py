@@ -31,8 +31,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, DataType, MapType, StructType
 
 from zipspark.errors import UsageError
-from zipspark.storage.inputs import Source
-from zipspark.storage.inputs import _is_path as is_path
+from zipspark.storage.inputs import Source, is_path
 from zipspark.storage.places import Place
 
 _ID = "Id of the row: the user's own, else the hash of its text and a copy number."

@@ -113,14 +113,14 @@ def located(name: str) -> str:
     """``name`` as it can be given from anywhere: a path whole and without credentials, a table's name as it is."""
     if "://" in name:  # whole already; to parse it may need its store to answer
         return redact(name)
-    return Place.parse(name).redacted if _is_path(name) else name
+    return Place.parse(name).redacted if is_path(name) else name
 
 
 def resolve(inputs: Sequence[str]) -> Source:
     """Find what ``inputs`` name. Raises `InputError` for the first that cannot be used, with what to do about it."""
     if not inputs:
         raise InputError("input is missing; give paths, folders, globs or one table name")
-    tables = [name for name in inputs if not _is_path(name)]
+    tables = [name for name in inputs if not is_path(name)]
     if tables:
         if len(inputs) > 1:
             raise InputError(f"a table must be the only input, got {tables[0]!r} among {len(inputs)}")
@@ -162,7 +162,7 @@ def common_root(paths: Sequence[str]) -> str:
     return "".join(f"{part}/" for part, _ in shared)
 
 
-def _is_path(name: str) -> bool:
+def is_path(name: str) -> bool:
     return "/" in name or name.endswith((*_FORMATS, *_COMPRESSIONS))
 
 

@@ -116,11 +116,19 @@ class Step:
         """Write ``rows`` as a new table, or in place of the old one's."""
         writing = self._marked(writer(rows, kind, self._said))
         with _conflicts():
-            table.save(writing.mode("overwrite").option("overwriteSchema", "true") if replace else writing)
+            if replace:
+                table.save(writing.mode("overwrite").option("overwriteSchema", "true"))
+            else:
+                table.create(rows.sparkSession, writing)
 
     def append(self, table: Table, kind: str, rows: DataFrame) -> None:
+        """Add ``rows``; the first ones make the table."""
+        writing = self._marked(writer(rows, kind, self._said))
         with _conflicts():
-            table.save(self._marked(writer(rows, kind, self._said)).mode("append"))
+            if table.version(rows.sparkSession) is None:
+                table.create(rows.sparkSession, writing)
+            else:
+                table.save(writing.mode("append"))
 
     def merge(self, spark: SparkSession, table: Table, source: DataFrame) -> None:
         """Bring ``source`` into ``table`` by ``zip_id``: rows with ``zip_gone`` leave it, others replace or come in."""

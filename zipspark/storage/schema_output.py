@@ -25,7 +25,7 @@ from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 
 from zipspark.errors import EngineError, InputError
-from zipspark.spark.failures import explain_spark_error, first_line
+from zipspark.failures import explain_spark_error, first_line
 from zipspark.storage.deltas import Table, writer
 from zipspark.storage.output import Format, Result, check_rows
 
@@ -47,7 +47,8 @@ class SchemaOutput(Result):
         super().__init__(f"output_schema {schema}", overwrite, resume)
         self.schema = schema
         self._spark = spark
-        self._run: str | None = None  # id of the run, as its commits say it
+        self._mark = uuid.uuid4().hex[:8]  # by which its own commits are known: a run may be saved twice
+        self._began = False
 
     def __enter__(self) -> SchemaOutput:
         there = self._there()
@@ -61,7 +62,7 @@ class SchemaOutput(Result):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self._committed and self._run is not None:
+        if self._began and not self._committed:
             self._undo()
 
     def write(
@@ -74,13 +75,12 @@ class SchemaOutput(Result):
     ) -> None:
         """Compute ``df`` and write it as the table ``name``, or replace that, in one commit.
 
-        ``facts`` go with the commit; ``run_id`` is one of them. Raises `InputError` where ``df`` has not come to
-        ``rows`` rows.
+        ``facts`` go with the commit. Raises `InputError` where ``df`` has not come to ``rows`` rows.
         """
         if format != "delta":
             raise ValueError(f"tables of a schema are Delta's, got format {format!r}")
-        self._run = facts["run_id"]
-        writing = writer(df, name, facts)
+        self._began = True
+        writing = writer(df, name, {**facts, "mark": self._mark})
         table = self._table(name)
         if self._overwrite:
             table.save(writing.mode("overwrite").option("overwriteSchema", "true"))
@@ -140,12 +140,12 @@ class SchemaOutput(Result):
             raise InputError(f"{self.name} cannot be written: {first_line(error)}") from None
 
     def _undo(self) -> None:
-        """Restore, or drop, each table whose newest commit is this run's: behind another's there is nothing to undo."""
+        """Restore, or drop, each table whose newest commit is its own: behind another's there is nothing to undo."""
         for name in (MANIFEST, *TABLES):  # the manifest first: what it names is there as long as it is
             table = self._table(name)
             try:
                 commits = table.history(self._spark, limit=2)
-                if not commits or commits[0].facts.get("run_id") != self._run:
+                if not commits or commits[0].facts.get("mark") != self._mark:
                     continue
                 if len(commits) > 1:
                     self._spark.sql(f"RESTORE TABLE {table.sql} TO VERSION AS OF {commits[1].version}")

@@ -20,6 +20,10 @@ _ENGINE = (
         "spark.executor.memory elsewhere) or raise --parts",
     ),
     (
+        r"No space left on device|Disk quota exceeded",
+        "a disk is full: free some, or put stages (--work-dir), shuffles (--conf spark.local.dir) or OUT elsewhere",
+    ),
+    (
         r"Python worker exited unexpectedly|ExecutorLostFailure",
         "a Python worker or an executor died, most often for want of memory: raise --parts or give it more "
         "(spark.executor.memoryOverhead; on a local master run on fewer cores)",
@@ -85,6 +89,8 @@ def first_line(error: BaseException) -> str:
     """The first line that says something, without Spark's codes: ``[PATH_NOT_FOUND] ... SQLSTATE: 42K03``."""
     text = re.sub(r"^An error occurred while calling .*\n: ", "", str(error))  # py4j's own, before what Java says
     line = next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
+    if line.endswith("from the Python worker:") and (raised := re.findall(r"(?m)^[A-Za-z_][\w.]*: .*$", text)):
+        line = raised[-1]  # its traceback comes first
     line = re.sub(r"^(?:[a-z][\w$]*\.)+[A-Z][\w$]*: ", "", line)  # the class of a Java exception
     return re.sub(r"^\[[A-Z0-9_.]+\] | SQLSTATE: \w+.*$", "", line).strip()
 
