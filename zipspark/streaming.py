@@ -9,7 +9,8 @@ from pyspark.sql import DataFrame, SparkSession
 from zipspark.config import RefreshConfig, check_refresh
 from zipspark.errors import InputError
 from zipspark.options import layered
-from zipspark.refresh import FEED, refresh_to
+from zipspark.refresh import refresh_to
+from zipspark.refreshing import FEED
 from zipspark.running import explained, start_session
 from zipspark.storage.deltas import Table
 from zipspark.storage.inputs import Source

@@ -10,10 +10,11 @@ from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
+from zipspark.choosing import References, chosen, looked_at
 from zipspark.config import BESIDE, EngineOptions, SelectConfig, of_key
 from zipspark.core.tokens import TokenCounter
 from zipspark.errors import EXIT_DIFFERS, EXIT_DONE, InputError
-from zipspark.pipeline import References, chosen, looked_at, pinned_all
+from zipspark.pipeline import pinned_all
 from zipspark.running import explained, run_key, start_session
 from zipspark.spark import references
 from zipspark.spark.progress import Progress

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -68,3 +69,11 @@ def test_near_copies_mostly_share_a_min_hash():
     copies = [text[:where] + noise.randbytes(2) + text[where + 2 :] for where in range(100, 1900, 20)]
     hashes = min_hashes(b"".join(copies), np.cumsum([0, *map(len, copies)])).tolist()
     assert max(map(hashes.count, hashes)) > 0.9 * len(copies)
+
+
+@pytest.mark.parametrize("cut", [1000, 4096, 100_003, 299_995])
+def test_a_long_sample_is_hashed_in_stretches_and_no_gram_is_missed(monkeypatch, cut):
+    data, offsets = random.Random(1).randbytes(300_000), np.array([0, 17, 20, cut, 300_000])
+    whole = min_hashes(data, offsets)
+    monkeypatch.setattr("zipspark.core.minhash._CHUNK", 1000)
+    assert min_hashes(data, offsets).tolist() == whole.tolist()

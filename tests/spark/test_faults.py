@@ -20,7 +20,7 @@ from launching import run as run_alone
 from launching import spark_home
 from pools import rows, texts
 
-from zipspark import pipeline
+from zipspark import choosing
 from zipspark.cli import run
 
 pytestmark = pytest.mark.slow
@@ -164,10 +164,10 @@ def test_a_worker_that_dies_where_tasks_are_not_retried(pool, checksum, tmp_path
             os.kill(os.getpid(), signal.SIGKILL)
             yield batch
 
-    candidates = pipeline.tree.candidates
+    candidates = choosing.tree.candidates
     with monkeypatch.context() as patched:
         patched.setattr(
-            pipeline.tree,
+            choosing.tree,
             "candidates",
             lambda *arguments: (found := candidates(*arguments)).mapInArrow(dying, found.schema),
         )
@@ -294,13 +294,13 @@ class TestATruncatedParquetFile:
         assert names_in(tmp_path) == ["pool"]
 
     def test_while_it_is_read(self, files, tmp_path, monkeypatch, capsys):
-        scored = pipeline.scored
+        scored = choosing.scored
 
         def cutting(*arguments):
             self.cut(files[1])
             return scored(*arguments)
 
-        monkeypatch.setattr(pipeline, "scored", cutting)
+        monkeypatch.setattr(choosing, "scored", cutting)
         assert run(["select", str(files[0].parent), "--output", str(tmp_path / "out"), "--budget", "9"]) == 3
         assert f"{files[1]} cannot be read: it is damaged" in capsys.readouterr().err
         assert names_in(tmp_path) == ["pool"]

@@ -11,7 +11,7 @@ import pytest
 from pools import WORDS, texts
 
 import zipspark
-from zipspark import pipeline
+from zipspark import choosing
 from zipspark.config import SelectConfig
 from zipspark.errors import InputError
 from zipspark.report.summary import SetLine, Summary
@@ -262,7 +262,7 @@ def test_phases_are_settled_before_the_choice_begins(spark, monkeypatch, phases,
     def begun(*_):
         raise AssertionError("the choice began")
 
-    monkeypatch.setattr(pipeline.tree, "plan", begun)
+    monkeypatch.setattr(choosing.tree, "plan", begun)
     pool = frame(spark, [(groups[at % 2], text) for at, text in enumerate(PLAIN)])
     with pytest.raises(InputError, match=message):
         zipspark.select(pool, 9, group_column="source", phases=phases)

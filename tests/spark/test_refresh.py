@@ -14,11 +14,12 @@ import pytest
 from pools import rows
 from pyspark.sql import functions as F
 
-from zipspark import refresh as module
 from zipspark import refresh_stream, refresh_subset
+from zipspark import refreshing as module
 from zipspark.cli import run
 from zipspark.errors import EngineError, InputError, UsageError
-from zipspark.refresh import FEED
+from zipspark.refreshing import FEED
+from zipspark.storage.refreshes import Conflict
 
 pytestmark = [pytest.mark.delta, pytest.mark.slow]
 # What differs on Spark Connect is how tables are written; the rest is the driver's, and each refresh takes seconds.
@@ -257,7 +258,7 @@ def test_killed_between_its_commits_it_is_made_whole(stirred, appended, tmp_path
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(module._Refresh, step, killed)
+        patched.setattr(module.Refresh, step, killed)
         with pytest.raises(Killed):
             lake.refresh()
     assert len(lake.history()) == 1
@@ -274,7 +275,7 @@ def test_killed_between_its_commits_it_is_made_whole(stirred, appended, tmp_path
 
 def test_of_two_at_once_one_counts(stirred, appended, tmp_path, monkeypatch):
     lake = stirred.copy(tmp_path)
-    choose, other = module._Refresh._chosen, []
+    choose, other = module.Refresh._chosen, []
 
     def chosen(refresh, *arguments):
         picked = choose(refresh, *arguments)
@@ -283,7 +284,7 @@ def test_of_two_at_once_one_counts(stirred, appended, tmp_path, monkeypatch):
             other.append(elsewhere(lake.refresh))
         return picked
 
-    monkeypatch.setattr(module._Refresh, "_chosen", chosen)
+    monkeypatch.setattr(module.Refresh, "_chosen", chosen)
     done = lake.refresh()
     assert (done.refresh, other[1].refresh) == (None, 1)
     lake.check()
@@ -295,7 +296,7 @@ def test_of_two_at_once_one_counts(stirred, appended, tmp_path, monkeypatch):
 def test_two_that_begin_at_once_make_one_subset(begun, tmp_path, monkeypatch):
     lake = Lake(begun.spark, tmp_path)
     shutil.copytree(begun.corpus, lake.corpus)
-    write, other = module._Refresh._write_subset, []
+    write, other = module.Refresh._write_subset, []
 
     def second(refresh, *arguments):
         if not other:
@@ -303,7 +304,7 @@ def test_two_that_begin_at_once_make_one_subset(begun, tmp_path, monkeypatch):
             other.append(elsewhere(lake.refresh))
         return write(refresh, *arguments)
 
-    monkeypatch.setattr(module._Refresh, "_write_subset", second)
+    monkeypatch.setattr(module.Refresh, "_write_subset", second)
     assert lake.refresh().refresh is None
     assert other[1].refresh == 0
     lake.check()
@@ -316,18 +317,22 @@ def test_one_that_never_comes_first_says_so(stirred, tmp_path, monkeypatch):
     before = lake.files()
 
     def never(*_):
-        raise module.Conflict("version 7")
+        raise Conflict("version 7")
 
-    monkeypatch.setattr(module._Refresh, "run", never)
+    monkeypatch.setattr(module.Refresh, "run", never)
     with pytest.raises(EngineError, match="keep coming first"):
         lake.refresh()
     assert lake.files() == before
 
 
 @once
-def test_a_column_more_comes_along_and_another_type_is_refused(lake):
+def test_a_column_more_comes_along_and_another_type_is_refused(lake, tmp_path):
     lake.add([row | {"language": "en"} for row in NEW[:20]], mergeSchema="true")
-    lake.refresh(budget=5)
+    held = tmp_path / "held.jsonl"
+    held.write_text("".join(json.dumps(row) + "\n" for row in NEW[:7]))
+    lake.refresh(budget=5, anchor=str(held))
+    decisions = {key: row["decision"] for key, row in lake.ledger().items()}
+    assert {decisions[row["id"]] for row in NEW[:7]} == {"anchored"}  # beside what the subset holds
     assert lake.table().where("zip_refresh = 1").select("language").distinct().collect()[0][0] == "en"
     assert lake.table().where("zip_refresh = 0 and language is null").count() == BUDGET
     lake.check()

@@ -19,7 +19,7 @@ import pytest
 from pools import rows
 from pyspark.errors import PySparkRuntimeError
 
-from zipspark import pipeline
+from zipspark import choosing, pipeline
 from zipspark.cli import run
 from zipspark.config import EngineOptions, SelectConfig, choice_key
 from zipspark.errors import InputError
@@ -148,7 +148,7 @@ def test_killed_twice(undisturbed, killed, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patched:
         patched.setattr(Stages, "remove", lambda *_: None)
-        patched.setattr(pipeline, "_write", lambda *_: pytest.fail("it came too far"))
+        patched.setattr(pipeline, "write_tables", lambda *_: pytest.fail("it came too far"))
         write = Stages.write
         patched.setattr(Stages, "write", lambda s, name, df: (write if name == "scores" else no_more)(s, name, df))
         with pytest.raises(Killed):
@@ -186,15 +186,15 @@ def test_an_input_that_is_written_while_it_is_read(undisturbed, tmp_path, monkey
         os.utime(pool, ns=(1, 1))
         return write(*arguments)
 
-    write = pipeline._write
-    monkeypatch.setattr(pipeline, "_write", touch)
+    write = pipeline.write_tables
+    monkeypatch.setattr(pipeline, "write_tables", touch)
     assert select(pool, tmp_path / "out") == 3
     assert f"{pool} changed while it was read" in capsys.readouterr().err
     assert names_in(tmp_path) == ["pool.jsonl"]
 
 
 def test_rows_that_are_not_found_again_are_no_subset(undisturbed, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(pipeline.subsets, "subset", lambda originals, picks, config, phases: picks.limit(19))
+    monkeypatch.setattr(choosing.subsets, "subset", lambda originals, picks, config, phases: picks.limit(19))
     assert select(undisturbed[0] / "pool.jsonl", tmp_path / "out") == 3
     assert "the subset has 19 rows, not 20" in capsys.readouterr().err
     assert names_in(tmp_path) == []

@@ -32,12 +32,25 @@ def min_hashes(data: bytes | memoryview, offsets: npt.NDArray[np.int64]) -> npt.
         last = int(np.searchsorted(offsets, offsets[first] + _CHUNK, side="left"))
         last = min(max(last, first + 1), len(hashes))
         low, high = int(offsets[first]), int(offsets[last])
+        if high - low > 2 * _CHUNK and last == first + 1:
+            hashes[first] = _hash_of_long(memoryview(data)[low:high])
+            first = last
+            continue
         # Zeros behind the chunk let every position of it start a gram.
         buffer = np.zeros(high - low + GRAM - 1, dtype=np.uint8)
         buffer[: high - low] = np.frombuffer(data, dtype=np.uint8, count=high - low, offset=low)
         hashes[first:last] = _chunk_hashes(buffer, offsets[first : last + 1] - low)
         first = last
     return hashes
+
+
+def _hash_of_long(sample: memoryview) -> np.uint64:
+    """That of one sample, in stretches that overlap so that no gram is missed: hashes take eight times its bytes."""
+    lowest = np.uint64(np.iinfo(np.uint64).max)
+    for low in range(0, len(sample) - GRAM + 1, _CHUNK):
+        stretch = sample[low : low + _CHUNK + GRAM - 1]
+        lowest = min(lowest, min_hashes(stretch, np.array([0, len(stretch)]))[0])
+    return lowest
 
 
 def _chunk_hashes(buffer: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:

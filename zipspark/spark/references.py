@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial, reduce
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -46,15 +47,21 @@ def find(option: str, names: Sequence[str] | None) -> Source | None:
         return resolve(names)
 
 
-def texts(spark: SparkSession, option: str, source: Source | DataFrame, pool: PoolOptions, stages: Stages) -> Texts:
-    """The texts of ``source``, rendered as those of the pool are, as a stage called ``option``.
+def texts(
+    spark: SparkSession, option: str, sources: Sequence[Source | DataFrame], pool: PoolOptions, stages: Stages
+) -> Texts:
+    """The texts of ``sources``, rendered as those of the pool are, as a stage called ``option``.
 
-    Raises `InputError` when it has no rows, another schema, or rows that cannot be rendered.
+    Raises `InputError` when there are no rows, another schema, or rows that cannot be rendered.
     """
     options = PoolOptions(schema_=pool.schema_, text_expr=pool.text_expr, roles=pool.roles)
     with _named(option):
-        corpus = read_corpus(spark, source, options, lambda frame: stages.write(f"{option}_input", frame))
-        rows = stages.write(option, corpus.rows.select("text", "problem").withColumn("content", F.md5("text")))
+        found = [
+            read_corpus(spark, source, options, partial(stages.write, f"{option}_input{number or ''}"))
+            for number, source in enumerate(sources)
+        ]
+        rows = reduce(DataFrame.unionByName, (corpus.rows.select("text", "problem") for corpus in found))
+        rows = stages.write(option, rows.withColumn("content", F.md5("text")))
         counted = rows.agg(
             F.count("*").alias("rows"),
             F.count("problem").alias("bad"),
@@ -86,7 +93,7 @@ def kept(
     rows = with_text(scores).select("content", "user_id", "file", "position")
     by_row = ids is not None and not pool.dedup
     if ids is None:
-        wanted = texts(spark, "keep", source, pool, stages).contents.withColumnRenamed("content", "zip_id")
+        wanted = texts(spark, "keep", [source], pool, stages).contents.withColumnRenamed("content", "zip_id")
         rows = rows.withColumn("zip_id", F.col("content"))
     else:
         wanted = ids
