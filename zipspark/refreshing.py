@@ -6,8 +6,6 @@ the subset as anchor; with ``reselect`` subset and new rows together; the first 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import time
 from dataclasses import asdict, dataclass, replace
@@ -18,10 +16,11 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from zipspark.choosing import NothingChosen, chosen, looked_at
-from zipspark.config import RefreshConfig, SelectConfig, SelectionOptions, choice_key, of_key
+from zipspark.config import RefreshConfig, SelectConfig, SelectionOptions, of_key
 from zipspark.core.tokens import TokenCounter
 from zipspark.errors import InputError
 from zipspark.logs import run_id
+from zipspark.running import hash_of, located_key
 from zipspark.spark import changes as found_changes
 from zipspark.spark import ledger as ledgers
 from zipspark.spark import measure, references
@@ -121,9 +120,9 @@ class Refresh:
         if corpus.version is None:
             raise InputError(f"corpus {corpus.table} is no Delta table: refresh needs versions")
         corpus_id, properties = Table.of(corpus).identity(spark)
-        key = choice_key(config)
+        key = located_key(config)
         facts = {
-            "config_hash": hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest(),
+            "config_hash": hash_of(key),
             "config": key,
             "corpus_version": corpus.version,
             "base": state.version,

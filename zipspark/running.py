@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from pydantic import BaseModel
 from pyspark.sql import DataFrame, SparkSession
 
 from zipspark.config import BESIDE, Choice, EngineOptions, PoolOptions, SelectConfig, choice_key
@@ -139,19 +140,29 @@ def check_resumable(source: Source | DataFrame, *beside: Source | DataFrame | No
             raise UsageError(f"resume needs inputs whose versions are known: {found['name']!r} is no Delta table")
 
 
-def manifest(corpus: Corpus, config: PoolOptions, codec: dict[str, Any]) -> dict[str, Any]:
-    """What a result depends on, and how it is called."""
+def located_key(config: BaseModel) -> dict[str, Any]:
+    """The options that decide the result, JSON-ready; paths so that they can be given from anywhere."""
     key = choice_key(config)
     for name in ("input", "against", "corpus", "subset", *BESIDE):
         if places := key.get(name):
             key[name] = located(places) if isinstance(places, str) else [located(place) for place in places]
+    return key
+
+
+def hash_of(key: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+
+
+def manifest(corpus: Corpus, config: PoolOptions, codec: dict[str, Any]) -> dict[str, Any]:
+    """What a result depends on, and how it is called."""
+    key = located_key(config)
     return {
         "run_id": run_id(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "input": corpus.fingerprint,
         "layout": corpus.layout.schema if corpus.layout else "text-expr",
         "config": key,
-        "config_hash": hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest(),
+        "config_hash": hash_of(key),
         "versions": library_versions(),
         "codec": codec,
     }
