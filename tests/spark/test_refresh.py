@@ -221,6 +221,7 @@ def test_without_the_feed_a_diff_finds_the_same(stirred, begun, appended, tmp_pa
     assert lake.history()[-1]["ratio_after"] == appended.history()[-1]["ratio_after"]
 
 
+@once
 def test_reselect_keeps_the_size_and_says_what_left(begun, stirred, tmp_path):
     lake = stirred.copy(tmp_path)
     done = lake.refresh(mode="reselect")
@@ -273,6 +274,7 @@ def test_killed_between_its_commits_it_is_made_whole(stirred, appended, tmp_path
     assert decisions[0] == decisions[1]
 
 
+@once
 def test_of_two_at_once_one_counts(stirred, appended, tmp_path, monkeypatch):
     lake = stirred.copy(tmp_path)
     choose, other = module.Refresh._chosen, []
