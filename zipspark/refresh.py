@@ -60,10 +60,12 @@ def refresh_to(config: RefreshConfig, given: SparkSession | None = None) -> Refr
             try:
                 state = read_state(spark, tables, config.rebuild)
                 if state.pending is not None:
+                    if config.dry_run:
+                        raise InputError(
+                            f"refresh {state.number} was killed and is not whole: run without --dry-run first"
+                        )
                     logger.warning("refresh %d was killed behind its commit: the rest of it is made now", state.number)
                     Refresh.again(spark, codec, config, tables, state, state.pending).run()
-                    if config.dry_run:
-                        raise InputError("a killed refresh is not whole yet: run it without --dry-run first")
                     continue
                 return Refresh.next(spark, codec, config, tables, state, pinned(spark, source)).run()
             except Conflict as conflict:

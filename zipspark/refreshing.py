@@ -10,6 +10,7 @@ import math
 import time
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
@@ -30,14 +31,11 @@ from zipspark.spark.corpus import pinned, read_corpus
 from zipspark.spark.progress import Progress
 from zipspark.spark.rows import OWN
 from zipspark.spark.scores import hashed_rows
-from zipspark.storage.deltas import Commit, Table
+from zipspark.storage.deltas import FEED, Commit, Table
 from zipspark.storage.inputs import Source, resolve
 from zipspark.storage.refreshes import HISTORY, State, Step, Tables
 from zipspark.storage.stages import Stages
 from zipspark.units import Budget, format_bytes
-
-_APP = "zipspark-refresh"  # of Delta's transaction versions, which count within one table
-FEED = "delta.enableChangeDataFeed"
 
 
 @dataclass(frozen=True)
@@ -100,8 +98,6 @@ class Refresh:
     config: RefreshConfig
     tables: Tables
     corpus: Source  # pinned
-    corpus_id: str
-    feed: bool  # whether its change feed is on
     last: dict[str, Any] | None  # the history's row before this one
     base: int | None  # version of the subset that is there; None: none is
     step: Step
@@ -119,7 +115,6 @@ class Refresh:
     ) -> Refresh:
         if corpus.version is None:
             raise InputError(f"corpus {corpus.table} is no Delta table: refresh needs versions")
-        corpus_id, properties = Table.of(corpus).identity(spark)
         key = located_key(config)
         facts = {
             "config_hash": hash_of(key),
@@ -128,9 +123,8 @@ class Refresh:
             "base": state.version,
             "rebuild": config.rebuild,
         }
-        feed = properties.get(FEED, "false").lower() == "true"
-        step = Step(state.number, run_id(), _APP, facts)
-        return cls(spark, codec, config, tables, corpus, corpus_id, feed, state.last, state.version, step)
+        step = Step(state.number, run_id(), facts)
+        return cls(spark, codec, config, tables, corpus, state.last, state.version, step)
 
     @classmethod
     def again(
@@ -145,13 +139,11 @@ class Refresh:
         """The refresh that made ``pending``, with what it was made with."""
         facts = {name: value for name, value in pending.facts.items() if name not in ("refresh", "run_id")}
         then = of_key(RefreshConfig, facts["config"], config)
-        then = then.model_copy(update={"rebuild": facts["rebuild"], "dry_run": config.dry_run})
+        then = then.model_copy(update={"rebuild": facts["rebuild"]})
         assert then.corpus is not None
         corpus = replace(resolve((then.corpus,)), version=facts["corpus_version"])
-        corpus_id, properties = Table.of(corpus).identity(spark)
-        feed = properties.get(FEED, "false").lower() == "true"
-        step = Step(state.number, pending.facts["run_id"], _APP, facts)
-        return cls(spark, codec, then, tables, corpus, corpus_id, feed, state.last, facts["base"], step, pending)
+        step = Step(state.number, pending.facts["run_id"], facts)
+        return cls(spark, codec, then, tables, corpus, state.last, facts["base"], step, pending)
 
     @property
     def is_whole(self) -> bool:
@@ -163,17 +155,17 @@ class Refresh:
         last, now = self.last or {}, self.corpus.version
         assert now is not None
         if last and not self.config.rebuild:
-            if last["corpus_id"] != self.corpus_id:
+            if last["corpus_id"] != self.identity[0]:
                 raise InputError(f"corpus {self.corpus.table} is not the table of refresh {last['refresh']}{_REBUILD}")
             if now < last["corpus_version"]:
                 then = last["corpus_version"]
                 raise InputError(f"corpus {self.corpus.table} is at version {now}, it was at {then} before{_REBUILD}")
             if now == last["corpus_version"]:
-                return self._refreshed(None, None, 0, 0, 0, 0)
+                return self._refreshed(None, None)
         with Stages(self.spark, self.config) as stages:
             changes, how = self._changes(stages)
             picked = self._chosen(changes, stages)
-            old = self._old()
+            old = self.old
             ids = self.spark.createDataFrame([], "zip_id string") if old is None else old.select("zip_id")
             gone = changes.gone if changes else ids.limit(0)
             come = stages.write("come", self._numbered(picked, gone)) if picked.rows is not None else None
@@ -181,9 +173,14 @@ class Refresh:
             kept = ids.join(gone, "zip_id", "left_anti")
             kept = kept.join(coming, "zip_id", "left_semi") if picked.whole else kept
             dropped = stages.write("dropped", ids.join(kept, "zip_id", "left_anti"))
-            decided = self._decided(picked, stages)
-            sizes = self._sizes(decided, coming.join(kept, "zip_id", "left_anti"), dropped)
-            done = self._refreshed(how, changes, *sizes)
+            decided = self._decided(picked)
+            done = self._refreshed(
+                how,
+                changes,
+                added=_summed(decided, coming.join(kept, "zip_id", "left_anti")),
+                dropped=_summed(self.ledger if last else None, dropped),
+                kept=_summed(decided, kept) if picked.whole else None,
+            )
             if self.config.dry_run:
                 return done
             version = self._write_subset(come, dropped.join(coming, "zip_id", "left_anti"))
@@ -195,11 +192,27 @@ class Refresh:
 
     # --- what there is ---------------------------------------------------------------------------------------------
 
-    def _old(self) -> DataFrame | None:
+    @cached_property
+    def identity(self) -> tuple[str, bool]:
+        """Of the corpus (`Table.identity`)."""
+        return Table.of(self.corpus).identity(self.spark)
+
+    @cached_property
+    def old(self) -> DataFrame | None:
         """The subset as it is; None where there is none."""
         return None if self.base is None else self.tables.subset.read(self.spark, self.base)
 
-    def _ledger(self) -> DataFrame:
+    @cached_property
+    def next_rank(self) -> int:
+        """That of the first row to be appended."""
+        highest = (
+            None if self.old is None else self.old.agg(F.max("zip_rank").alias("rank")).toArrow()["rank"][0].as_py()
+        )
+        return 0 if highest is None else int(highest) + 1
+
+    @cached_property
+    def ledger(self) -> DataFrame:
+        """As the last refresh left it."""
         assert self.last is not None
         return self.tables.ledger.read(self.spark, self.last["ledger_version"])
 
@@ -208,21 +221,21 @@ class Refresh:
             return None, "all"
         assert self.last is not None
         assert self.corpus.version is not None
-        table, then = Table.of(self.corpus), self.last["corpus_version"]
-        if self.last["changes"] == "feed" and not self.feed:
+        table, then, has_feed = Table.of(self.corpus), self.last["corpus_version"], self.identity[1]
+        if self.last["changes"] == "feed" and not has_feed:
             raise InputError(
                 f"the change feed of corpus {table} is off ({FEED}), which refresh {self.last['refresh']} went by"
                 f"{_REBUILD}"
             )
-        now, ledger = self.corpus.version, self._ledger()
-        if self.feed and (self.last["changes"] == "feed" or found_changes.has_feed(self.spark, table, then + 1, now)):
+        now, ledger = self.corpus.version, self.ledger
+        if has_feed and (self.last["changes"] == "feed" or found_changes.has_feed(self.spark, table, then + 1, now)):
             return found_changes.by_feed(self.spark, table, then, now, ledger, self.config, stages), "feed"
         return found_changes.by_diff(self.spark, self.corpus, ledger, self.config, stages), "diff"
 
     # --- the choice ------------------------------------------------------------------------------------------------
 
     def _chosen(self, changes: Changes | None, stages: Stages) -> _Chosen:
-        old = self._old()
+        old = self.old
         if changes is None:
             pool: Source | DataFrame = self.corpus
             known, beside_old, whole = 0, None, True
@@ -233,7 +246,7 @@ class Refresh:
             staying = _own(old.join(changes.gone, "zip_id", "left_anti"))
             whole = self.config.mode == "reselect"
             pool = changes.rows.unionByName(staying, allowMissingColumns=True) if whole else changes.rows
-            known, beside_old = self._ledger().count(), staying
+            known, beside_old = self.ledger.count(), staying
         config = _selection(self.config)
         beside: dict[str, Any] = {"keep": None}
         for name in ("anchor", "target"):
@@ -254,7 +267,7 @@ class Refresh:
             except NothingChosen:
                 if whole:
                     raise
-        return _Chosen(None, ledgers.unchosen(looked.samples, config.dedup), whole)
+        return _Chosen(None, stages.write("ledger", ledgers.unchosen(looked.samples, config.dedup)), whole)
 
     def _anchor(self, changes: Changes | None, staying: DataFrame | None) -> Source | DataFrame | None:
         """The rows of the subset that stay, if any do."""
@@ -268,7 +281,7 @@ class Refresh:
         assert budget is not None
         if changes is None or staying is None or budget.unit != "share":
             return budget
-        offered = self._ledger().where("decision in ('selected', 'not_selected')")
+        offered = self.ledger.where("decision in ('selected', 'not_selected')")
         offered = offered.join(changes.gone, "zip_id", "left_anti")
         there, size = offered.count(), staying.count()
         if self.config.mode == "reselect":
@@ -278,49 +291,29 @@ class Refresh:
     def _numbered(self, picked: _Chosen, gone: DataFrame) -> DataFrame:
         """The chosen rows with the refresh that each came with; appended ranks go on from the old ones."""
         assert picked.rows is not None
-        old = self._old()
+        old = self.old
         number = F.lit(self.step.number).cast("bigint")
         if old is None:
             return picked.rows.withColumn("zip_refresh", number)
         if not picked.whole:
-            return picked.rows.withColumns({"zip_rank": F.col("zip_rank") + self._next_rank(), "zip_refresh": number})
+            return picked.rows.withColumns({"zip_rank": F.col("zip_rank") + self.next_rank, "zip_refresh": number})
         came = old.join(gone, "zip_id", "left_anti").select("zip_id", F.col("zip_refresh").alias("zip_came"))
         rows = picked.rows.join(came, "zip_id", "left")
         columns = [quoted(name) for name in picked.rows.columns]
         return rows.select(*columns, F.coalesce("zip_came", number).alias("zip_refresh"))
 
-    def _next_rank(self) -> int:
-        old = self._old()
-        highest = None if old is None else old.agg(F.max("zip_rank").alias("rank")).toArrow()["rank"][0].as_py()
-        return 0 if highest is None else int(highest) + 1
-
-    def _decided(self, picked: _Chosen, stages: Stages) -> DataFrame | None:
+    def _decided(self, picked: _Chosen) -> DataFrame | None:
         """What the ledger is to say of the rows that were looked at."""
         if picked.decided is None:
             return None
-        first = 0 if picked.whole else self._next_rank()
+        first = 0 if picked.whole else self.next_rank
         rows = picked.decided.where("zip_id is not null")
-        rows = rows.withColumns({"rank": F.col("rank") + first, "refresh": F.lit(self.step.number).cast("bigint")})
-        return stages.write("decided", rows)
-
-    def _sizes(self, decided: DataFrame | None, added: DataFrame, dropped: DataFrame) -> tuple[int, int, int, int]:
-        """Rows and bytes that come to the subset, rows and bytes that leave it; one whose text changed may do both."""
-        found: list[int] = []
-        for ids, ledger in ((added, decided), (dropped, self._ledger() if self.last else None)):
-            if ledger is None:
-                found += [0, 0]
-                continue
-            summed = ledger.join(ids, "zip_id", "left_semi").agg(
-                F.count("*").alias("rows"), F.sum("bytes").alias("bytes")
-            )
-            row = summed.toArrow().to_pylist()[0]
-            found += [row["rows"], row["bytes"] or 0]
-        return found[0], found[1], found[2], found[3]
+        return rows.withColumns({"rank": F.col("rank") + first, "refresh": F.lit(self.step.number).cast("bigint")})
 
     # --- what is written -------------------------------------------------------------------------------------------
 
     def _write_subset(self, come: DataFrame | None, leaving: DataFrame) -> int:
-        """Its version, once it holds this refresh."""
+        """Its version, once it holds this refresh; also one that changes no row of it is known by this commit."""
         subset = self.tables.subset
         if self.pending is not None:
             return self.pending.version
@@ -329,9 +322,6 @@ class Refresh:
             self.step.create(subset, "subset", come, replace=self.base is not None)
             return self.step.made(self.spark, subset).version
         columns = [] if come is None else come.columns
-        if come is None and leaving.isEmpty():
-            assert self.base is not None
-            return self.base
         going = leaving.withColumn("zip_gone", F.lit(True))
         coming = None if come is None else come.withColumn("zip_gone", F.lit(False))
         source = going if coming is None else coming.unionByName(going, allowMissingColumns=True)
@@ -362,7 +352,7 @@ class Refresh:
             "at": datetime.now(UTC),
             "mode": "rebuild" if self.config.rebuild else done.mode,
             "corpus": self.corpus.table,
-            "corpus_id": self.corpus_id,
+            "corpus_id": self.identity[0],
             "subset_version": subset,
             "ledger_version": ledger,
             "seconds": round(seconds, 3),
@@ -382,10 +372,18 @@ class Refresh:
         return measure.ratio_of(hashed_rows(found.rows, self.config).where("content is not null"), size)
 
     def _refreshed(
-        self, how: str | None, changes: Changes | None, added: int, bytes_added: int, dropped: int, bytes_dropped: int
+        self,
+        how: str | None,
+        changes: Changes | None,
+        added: tuple[int, int] = (0, 0),
+        dropped: tuple[int, int] = (0, 0),
+        kept: tuple[int, int] | None = None,
     ) -> Refreshed:
+        """What is said of it; sizes are (rows, bytes), of what is kept None where the history says it."""
         last = self.last or {}
         assert self.corpus.version is not None
+        if kept is None:
+            kept = last.get("rows", 0) - dropped[0], last.get("bytes", 0) - dropped[1]
         return Refreshed(
             refresh=None if how is None else self.step.number,
             corpus_version=self.corpus.version,
@@ -394,12 +392,12 @@ class Refresh:
             rows_new=changes.new if changes else 0,
             rows_updated=changes.updated if changes else 0,
             rows_deleted=changes.deleted if changes else 0,
-            rows_added=added,
-            bytes_added=bytes_added,
-            rows_dropped=dropped,
-            bytes_dropped=bytes_dropped,
-            rows=last.get("rows", 0) + added - dropped,
-            bytes=last.get("bytes", 0) + bytes_added - bytes_dropped,
+            rows_added=added[0],
+            bytes_added=added[1],
+            rows_dropped=dropped[0],
+            bytes_dropped=dropped[1],
+            rows=kept[0] + added[0],
+            bytes=kept[1] + added[1],
             ratio_before=last.get("ratio_after"),
             ratio_after=None if how else last.get("ratio_after"),
             dry_run=self.config.dry_run,
@@ -407,6 +405,15 @@ class Refresh:
 
 
 _REBUILD = ": --rebuild chooses from the whole corpus again"
+
+
+def _summed(ledger: DataFrame | None, ids: DataFrame) -> tuple[int, int]:
+    """Rows and bytes of ``ids`` in a ledger; none without one."""
+    if ledger is None:
+        return 0, 0
+    of_ids = ledger.join(ids, "zip_id", "left_semi").agg(F.count("*").alias("rows"), F.sum("bytes").alias("bytes"))
+    (row,) = of_ids.toArrow().to_pylist()
+    return row["rows"], row["bytes"] or 0
 
 
 def _own(rows: DataFrame) -> DataFrame:

@@ -10,9 +10,8 @@ from zipspark.config import RefreshConfig, check_refresh
 from zipspark.errors import InputError
 from zipspark.options import layered
 from zipspark.refresh import refresh_to
-from zipspark.refreshing import FEED
 from zipspark.running import explained, start_session
-from zipspark.storage.deltas import Table
+from zipspark.storage.deltas import FEED, Table
 from zipspark.storage.inputs import Source
 
 
@@ -46,7 +45,8 @@ def refresh_stream(checkpoint: str, spark: SparkSession | None = None, **options
     with explained():
         session, _ = start_session(config, config, Source("delta"), given=spark)
         corpus = Table.parse(config.corpus)
-        if corpus.identity(session)[1].get(FEED) != "true":
+        _, has_feed = corpus.identity(session)
+        if not has_feed:
             raise InputError(f"corpus {corpus} must have its change feed on for a stream: set {FEED} to true")
         writing = corpus.stream(session).writeStream.foreachBatch(on_new).trigger(availableNow=True)
         try:

@@ -275,6 +275,25 @@ def test_killed_between_its_commits_it_is_made_whole(stirred, appended, tmp_path
 
 
 @once
+def test_a_refresh_that_only_looked_is_made_whole_too(lake, monkeypatch):
+    """Nothing comes and nothing goes; what it has written of the ledger must not stand in the next one's way."""
+    lake.add([NEW[0] | {"text": NOISE}])
+
+    def killed(*_):
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module.Refresh, "_write_history", killed)
+        with pytest.raises(Killed):
+            lake.refresh()
+    lake.add(NEW[1:20])
+    done = lake.refresh(budget=4)
+    assert (done.refresh, done.rows_added) == (2, 4)
+    lake.check()
+    assert lake.ledger()[NEW[0]["id"]]["decision"] == "guarded"
+
+
+@once
 def test_of_two_at_once_one_counts(stirred, appended, tmp_path, monkeypatch):
     lake = stirred.copy(tmp_path)
     choose, other = module.Refresh._chosen, []
@@ -397,6 +416,12 @@ class TestWhatIsRefused:
         lake.spark.sql(f"OPTIMIZE delta.`{lake.folder}/chosen`").collect()
         lake.spark.sql(f"DELETE FROM delta.`{lake.folder}/chosen` WHERE zip_rank = 3").collect()
         refused(r"changed by something else since refresh 0 \(version \d: DELETE\): --rebuild")
+        lake.refresh(rebuild=True)
+        last = lake.history()[-1]
+        assert (last["rows"], last["mode"]) == (len(lake.subset()), "rebuild")
+        assert last["bytes"] == sum(
+            len(row["text"].encode()) for row in lake.table().select("text").toArrow().to_pylist()
+        )
 
     def test_a_subset_of_somebody_else(self, lake, refused):
         lake.add(OLD)
@@ -405,6 +430,16 @@ class TestWhatIsRefused:
         lake.spark.createDataFrame(OLD).write.format("delta").save(f"{lake.folder}/chosen")
         refused("written by something else than zipspark refresh")
         refused("written by something else than zipspark refresh", rebuild=True)
+
+    def test_a_subset_that_was_made_anew(self, appended, tmp_path):
+        lake = appended.copy(tmp_path)
+        lake.add(NEW[:1])
+        shutil.rmtree(lake.folder / "chosen")
+        lake.spark.createDataFrame(OLD).write.format("delta").save(f"{lake.folder}/chosen")
+        before = lake.files()
+        with pytest.raises(InputError, match="not the table that refresh 1 left"):
+            lake.refresh()
+        assert lake.files() == before
 
     def test_a_subset_that_is_gone(self, lake, refused):
         shutil.rmtree(lake.folder / "chosen")

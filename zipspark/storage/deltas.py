@@ -34,6 +34,7 @@ from zipspark.errors import UsageError
 from zipspark.storage.inputs import Source, is_path
 from zipspark.storage.places import Place
 
+FEED = "delta.enableChangeDataFeed"  # property of a table that keeps its changes
 _ID = "Id of the row: the user's own, else the hash of its text and a copy number."
 _RATIO = "Bytes of the text over its compressed bytes, compressed alone; lower is less redundant."
 _MARGINAL = (
@@ -66,7 +67,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "file": _FILE,
         "position": _POSITION,
         "content": "MD5 of the rendered text, hexadecimal; null where the row has none.",
-        "refresh": _REFRESH,
+        "refresh": "Number of the refresh that decided on the row last, from 0.",
     },
     "quarantine": {
         "file": _FILE,
@@ -303,24 +304,25 @@ class Table:
 
     def read(self, spark: SparkSession, version: int | None = None) -> DataFrame:
         """Its rows, as they are now or were at ``version``."""
-        reader = spark.read if version is None else spark.read.option("versionAsOf", version)
-        return reader.table(self.sql) if self.uri is None else reader.format("delta").load(self.uri)
+        return self._opened(spark.read if version is None else spark.read.option("versionAsOf", version))
 
     def feed(self, spark: SparkSession, first: int, last: int) -> DataFrame:
         """Its changes in versions ``first`` to ``last``, each with ``_change_type`` and ``_commit_version``."""
         reader = spark.read.option("readChangeFeed", "true")
-        reader = reader.option("startingVersion", first).option("endingVersion", last)
-        return reader.table(self.sql) if self.uri is None else reader.format("delta").load(self.uri)
+        return self._opened(reader.option("startingVersion", first).option("endingVersion", last))
 
     def stream(self, spark: SparkSession) -> DataFrame:
         """Its rows, then its changes, as a stream."""
-        reader = spark.readStream.option("readChangeFeed", "true")
-        return reader.table(self.sql) if self.uri is None else reader.format("delta").load(self.uri)
+        return self._opened(spark.readStream.option("readChangeFeed", "true"))
 
-    def identity(self, spark: SparkSession) -> tuple[str, dict[str, str]]:
-        """Delta's own id of the table, which a new one of the same name does not have, and its properties."""
+    def _opened(self, reader: Any) -> DataFrame:
+        found: DataFrame = reader.table(self.sql) if self.uri is None else reader.format("delta").load(self.uri)
+        return found
+
+    def identity(self, spark: SparkSession) -> tuple[str, bool]:
+        """Delta's own id of the table, which a new one of the same name does not have; whether its feed is on."""
         found = spark.sql(f"DESCRIBE DETAIL {self.sql}").select("id", "properties").toArrow().to_pylist()[0]
-        return found["id"], dict(found["properties"] or ())
+        return found["id"], dict(found["properties"] or ()).get(FEED, "").lower() == "true"
 
     def create(self, spark: SparkSession, writing: DataFrameWriter) -> None:
         """Let a `writer` make it; Spark says so where it is there already.

@@ -31,6 +31,7 @@ HISTORY = (
     "rows_deleted bigint, rows_added bigint, bytes_added bigint, rows_dropped bigint, bytes_dropped bigint, "
     "rows bigint, bytes bigint, ratio_before double, ratio_after double, seconds double, config_hash string"
 )
+_APP = "zipspark-refresh"  # of Delta's transaction versions, which count within one table
 # What others may do to a table without a row being another.
 _HARMLESS = (
     *("OPTIMIZE", "VACUUM", "REORG", "CLUSTER", "ANALYZE", "COMPUTE", "UPGRADE"),
@@ -86,6 +87,11 @@ def read_state(spark: SparkSession, tables: Tables, rebuild: bool = False) -> St
         last = found[0] if found else None
     state = State(last, None, version)
     known = -1 if last is None else int(last["subset_version"])
+    if last is not None and version < known:
+        raise InputError(
+            f"subset {tables.subset} is not the table that refresh {last['refresh']} left (version {version}, it was "
+            f"at {known}): drop it, {tables.ledger} and {tables.history} to begin anew"
+        )
     later = [commit for commit in tables.subset.history(spark, max(1, version - known)) if commit.version > known]
     for commit in sorted(later, key=lambda commit: commit.version):
         if commit.facts.get("refresh") == state.number and state.pending is None:
@@ -109,7 +115,6 @@ class Step:
 
     number: int
     run_id: str
-    app: str  # of all refreshes of one subset
     facts: Mapping[str, Any]  # what the subset's commit says
 
     def create(self, table: Table, kind: str, rows: DataFrame, replace: bool = False) -> None:
@@ -143,7 +148,7 @@ class Step:
             f"VALUES ({', '.join(f's.{name}' for name in columns)})"
         )
         settings = {
-            "spark.databricks.delta.write.txnAppId": self.app,
+            "spark.databricks.delta.write.txnAppId": _APP,
             "spark.databricks.delta.write.txnVersion": str(self.number),
             "spark.databricks.delta.commitInfo.userMetadata": user_metadata(self._said),
         }
@@ -167,7 +172,7 @@ class Step:
         return {"refresh": self.number, "run_id": self.run_id, **self.facts}
 
     def _marked(self, writing: DataFrameWriter) -> DataFrameWriter:
-        return writing.option("txnAppId", self.app).option("txnVersion", self.number)
+        return writing.option("txnAppId", _APP).option("txnVersion", self.number)
 
 
 @contextmanager
