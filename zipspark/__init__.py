@@ -14,7 +14,8 @@ from zipspark.errors import EngineError, InputError, UsageError, ZipsparkError
 
 if TYPE_CHECKING:
     from zipspark.analysis import Leakage, leakage, matrix
-    from zipspark.pipeline import Selection, select
+    from zipspark.choosing import Selection
+    from zipspark.pipeline import select
     from zipspark.refresh import Refreshed, refresh_subset
     from zipspark.streaming import refresh_stream
 
@@ -34,7 +35,7 @@ __all__ = [
     "select",
 ]
 _ON_SPARK = {
-    "Selection": "zipspark.pipeline",
+    "Selection": "zipspark.choosing",
     "select": "zipspark.pipeline",
     "Leakage": "zipspark.analysis",
     "leakage": "zipspark.analysis",

@@ -77,7 +77,7 @@ class Selection:
     """A finished choice: tables as DataFrames, and what is to be said of them."""
 
     subset: DataFrame  # the input's columns and zip_id, zip_rank, zip_ratio, zip_marginal_ratio, in order of rank
-    decided: DataFrame  # one row per input row (`zipspark.spark.ledger`)
+    decided: DataFrame  # the ledger, and ``content``, the hash of a row's text (`zipspark.spark.ledger`)
     quarantine: DataFrame  # file, position, reason, record of rows that could not be read or rendered
     metrics: DataFrame  # rows and bytes per stage and group, seconds per stage
     summary: Summary

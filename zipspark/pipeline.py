@@ -27,8 +27,6 @@ from zipspark.storage.output import Output
 from zipspark.storage.schema_output import SchemaOutput
 from zipspark.storage.stages import Stages
 
-__all__ = ["Complete", "Selection", "pinned_all", "score_to", "select", "select_to"]
-
 
 @dataclass(frozen=True)
 class Complete:
