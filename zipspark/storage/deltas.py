@@ -22,7 +22,6 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from pyspark.errors import AnalysisException, ParseException
@@ -216,7 +215,6 @@ class Commit:
     """One version of a table."""
 
     version: int
-    time: datetime
     operation: str  # as Delta calls it: WRITE, MERGE, RESTORE, ...
     metrics: dict[str, str]  # of the operation, such as numOutputRows
     facts: dict[str, Any]  # what `user_metadata` said; empty for commits that are not zipspark's
@@ -291,15 +289,15 @@ class Table:
 
     def history(self, spark: SparkSession, limit: int | None = None) -> list[Commit]:
         """Its commits, the newest first; none where it is no Delta table."""
-        columns = ("version", "timestamp", "operation", "operationMetrics", "userMetadata")
+        columns = ("version", "operation", "operationMetrics", "userMetadata")
         try:
             found = spark.sql(f"DESCRIBE HISTORY {self.sql}{f' LIMIT {limit}' if limit else ''}").select(*columns)
             rows = found.toArrow().to_pylist()
         except (AnalysisException, ParseException):  # no Delta table, or a session that does not know them
             return []
         return [
-            Commit(version, time, operation, dict(metrics or ()), _facts(said))
-            for version, time, operation, metrics, said in (row.values() for row in rows)
+            Commit(version, operation, dict(metrics or ()), _facts(said))
+            for version, operation, metrics, said in (row.values() for row in rows)
         ]
 
     def read(self, spark: SparkSession, version: int | None = None) -> DataFrame:
