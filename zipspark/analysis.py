@@ -217,7 +217,7 @@ def _scores(
     spark: SparkSession, name: str, source: Source | DataFrame, options: PoolOptions, stages: Stages
 ) -> tuple[Corpus, DataFrame]:
     """The corpus, and its scores as a stage; what cannot be used is an `InputError`."""
-    corpus = read_corpus(spark, source, options, lambda frame: stages.write(f"{name}_input", frame))
+    corpus = read_corpus(spark, source, options, stages.of(f"{name}_input"))
     said(corpus.warnings)
     scores = stages.write(name, scored(corpus.rows, Choice(), options))
     survey.check(scores, options)

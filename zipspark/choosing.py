@@ -4,7 +4,8 @@
 
     read ─ score ─▶ scores ─ look ─▶ samples ─ survey ─▶ plan ─ parts ─▶ candidates ─ merge ─▶ picks ─ account ─▶ ledger
 
-Every arrow's head is a table in the work folder (the plan: on the driver). `looked_at` and `chosen` read as that list.
+Every arrow's head is a table in the work folder (the plan: on the driver); `looked_at`, `picked` and `accounted` are
+that list.
 """
 
 from __future__ import annotations
@@ -58,6 +59,17 @@ class NothingChosen(InputError):
 
 
 @dataclass(frozen=True)
+class Run:
+    """What every stage of one run is given."""
+
+    spark: SparkSession
+    config: SelectConfig
+    counter: TokenCounter | None  # `counter_of` the config: a file that cannot be read is found before Spark starts
+    stages: Stages
+    progress: Progress
+
+
+@dataclass(frozen=True)
 class Looked:
     """A pool before anything is chosen of it."""
 
@@ -70,6 +82,16 @@ class Looked:
     sample: Mapping[str, bytes]  # content hash -> text of some
     targeted: bool
     notes: list[str]
+
+
+@dataclass(frozen=True)
+class Picked:
+    """What is chosen of a pool."""
+
+    picks: tree.Picks
+    plan: tree.Plan  # before the parts ran (`tree.Picks.plan`: as it was followed)
+    phases: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -120,14 +142,15 @@ class Selection:
         return self.summary._repr_html_()
 
 
+def counter_of(config: SelectConfig) -> TokenCounter | None:
+    """What counts tokens; None where a column does, or nobody asks. Raises `InputError`, `UsageError`."""
+    return TokenCounter.read(config.tokenizer) if config.tokenizer else None
+
+
 def looked_at(
-    spark: SparkSession,
-    source: Source | DataFrame,
+    run: Run,
+    source: Source | DataFrame | Corpus,
     beside: References,
-    counter: TokenCounter | None,
-    config: SelectConfig,
-    stages: Stages,
-    progress: Progress,
     known: int = 0,
     chosen_before: Source | DataFrame | None = None,
 ) -> Looked:
@@ -135,11 +158,11 @@ def looked_at(
 
     ``known`` is that of `survey.check`; ``chosen_before`` is an anchor beside the one that was asked for.
     """
-    of = len(STAGES)
+    spark, config, stages, progress, of = run.spark, run.config, run.stages, run.progress, len(STAGES)
     with progress.stage("score", 1, of=of):
-        corpus = read_corpus(spark, source, config, lambda frame: stages.write("input", frame))
+        corpus = source if isinstance(source, Corpus) else read_corpus(spark, source, config, stages.of("input"))
         notes = said(corpus.warnings)
-        scores = stages.write("scores", scored(corpus.rows, config, config, counter))
+        scores = stages.write("scores", scored(corpus.rows, config, config, run.counter))
 
     with progress.stage("look", 2, of=of):
         offered = survey.check(scores, config, known)
@@ -163,21 +186,12 @@ def looked_at(
     return Looked(corpus, scores, samples, pool, kept, eye, sample, target is not None, notes)
 
 
-def chosen(
-    spark: SparkSession,
-    looked: Looked,
-    config: SelectConfig,
-    codec: dict[str, Any],
-    key: dict[str, Any],
-    stages: Stages,
-    progress: Progress,
-) -> Selection:
+def picked(run: Run, looked: Looked) -> Picked:
     """The choice itself. Raises `InputError` where there is nothing to choose from, or nothing is chosen."""
-    of = len(STAGES)
-    corpus, scores, samples, pool, eye = looked.corpus, looked.scores, looked.samples, looked.pool, looked.eye
+    config, stages, progress, of = run.config, run.stages, run.progress, len(STAGES)
+    scores, samples, pool, eye = looked.scores, looked.samples, looked.pool, looked.eye
     if not pool.samples:
         raise InputError(survey.nothing_left(samples, pool.rows))
-    notes = looked.notes
 
     with progress.stage("survey", 3, of=of):
         phases = _phases(config, pool, scores, samples)
@@ -188,7 +202,7 @@ def chosen(
             lens=eye.lens if config.objective == "coverage" else None,
             reach=survey.reach(samples, eye.lens, looked.targeted) if by_share and eye.lens else None,
         )
-        notes += said([*plan.notes(), *_announcements(config, pool, plan, phases)])
+        notes = said([*plan.notes(), *_announcements(config, pool, plan, phases)])
 
     with progress.stage("parts", 4, of=of, samples=pool.samples):
         candidates = stages.write("candidates", tree.candidates(samples, plan, config, aid))
@@ -198,6 +212,15 @@ def chosen(
         notes += said(picks.notes)
         if not picks.rows:
             raise NothingChosen(f"nothing is chosen: until {config.until} is reached before the first sample")
+    return Picked(picks, plan, phases, tuple(notes))
+
+
+def accounted(run: Run, looked: Looked, picked: Picked, codec: dict[str, Any], key: dict[str, Any]) -> Selection:
+    """What is to be written and said of a choice: what became of every row, and how redundant the sets are."""
+    spark, config, stages, progress, of = run.spark, run.config, run.stages, run.progress, len(STAGES)
+    corpus, scores, samples, pool = looked.corpus, looked.scores, looked.samples, looked.pool
+    picks, plan = picked.picks, picked.plan
+    notes = [*looked.notes, *picked.notes]
 
     with progress.stage("account", 6, of=of):
         with ThreadPoolExecutor(2) as both:  # the measure is one task: without company it leaves the other cores idle
@@ -207,7 +230,7 @@ def chosen(
             ledger = stages.write("ledger", ledgers.ledger(samples, picks.candidates, picks.table, plan, config.dedup))
             counted = metrics.counts(ledger)
             ratios = measured.result()
-        subset = subsets.subset(corpus.originals, picks.table, config, phases)
+        subset = subsets.subset(corpus.originals, picks.table, config, picked.phases)
 
     if picks.rows == pool.samples:
         notes.append(f"the budget ({plan.budget}) takes the whole pool: nothing was left out.")

@@ -10,9 +10,8 @@ from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
-from zipspark.choosing import STAGES, References, Selection, chosen, looked_at, write_tables
+from zipspark.choosing import STAGES, References, Run, Selection, accounted, counter_of, looked_at, picked, write_tables
 from zipspark.config import BESIDE, ScoreConfig, SelectConfig, check_select
-from zipspark.core.tokens import TokenCounter
 from zipspark.errors import UsageError
 from zipspark.options import layered
 from zipspark.report.summary import Summary
@@ -84,17 +83,17 @@ def select(
         beside: References = frames | {
             name: references.find(name, getattr(config, name)) for name in BESIDE if name not in frames
         }
-        counter = TokenCounter.read(config.tokenizer) if config.tokenizer else None
         given = spark or (frame.sparkSession if frame is not None else None)
+        counter = counter_of(config)
         session, codec = start_session(config, config, found, *beside.values(), given=given)
         stages = Stages(session, config)
         atexit.register(stages.remove)  # the tables are read from it whenever they are looked at
         try:
-            progress = Progress(session, quiet=config.quiet)
+            run = Run(session, config, counter, stages, Progress(session, quiet=config.quiet))
             found, beside = pinned_all(session, found, beside)
             key = run_key(config, found, beside)
-            looked = looked_at(session, found, beside, counter, config, stages, progress)
-            return chosen(session, looked, config, codec, key, stages, progress)
+            looked = looked_at(run, found, beside)
+            return accounted(run, looked, picked(run, looked), codec, key)
         except BaseException as error:
             stages.remove(error)
             raise
@@ -120,7 +119,7 @@ def select_to(config: SelectConfig) -> Summary | Complete:
             output = opened.enter_context(Output(out, config.overwrite, config.resume))
         source = resolve(config.input)
         tables = {name: references.find(name, getattr(config, name)) for name in BESIDE}
-        counter = TokenCounter.read(config.tokenizer) if config.tokenizer else None
+        counter = counter_of(config)
         spark, codec = start_session(config, config, source, *tables.values())
         if not config.output:
             output = opened.enter_context(SchemaOutput(spark, out, config.overwrite, config.resume))
@@ -134,8 +133,9 @@ def select_to(config: SelectConfig) -> Summary | Complete:
         with Stages(spark, config, config.resume) as stages:
             stages.claim(key | {"places": _places(source, beside)})
             progress = Progress(spark, quiet=config.quiet)
-            looked = looked_at(spark, source, beside, counter, config, stages, progress)
-            selection = chosen(spark, looked, config, codec, key, stages, progress)
+            run = Run(spark, config, counter, stages, progress)
+            looked = looked_at(run, source, beside)
+            selection = accounted(run, looked, picked(run, looked), codec, key)
             with progress.stage("write", len(STAGES), of=len(STAGES)):
                 write_tables(selection, output, config.format)
             for table in (source, *beside.values()):
@@ -155,7 +155,7 @@ def score_to(config: ScoreConfig) -> dict[str, Any]:
         with Stages(spark, config) as stages:
             progress = Progress(spark, quiet=config.quiet)
             with progress.stage("score", 1, of=2):
-                corpus = read_corpus(spark, source, config, lambda frame: stages.write("input", frame))
+                corpus = read_corpus(spark, source, config, stages.of("input"))
                 said(corpus.warnings)
                 scores = stages.write("scores", scored(corpus.rows, config, config))
                 rows = survey.check(scores, config).rows

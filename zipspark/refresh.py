@@ -18,7 +18,8 @@ from pyspark.sql import SparkSession
 from zipspark.config import RefreshConfig, check_refresh
 from zipspark.errors import EngineError, InputError
 from zipspark.options import layered
-from zipspark.refreshing import Refresh, Refreshed
+from zipspark.refreshing import Refresh
+from zipspark.report.refreshed import Refreshed
 from zipspark.running import explained, start_session
 from zipspark.spark.corpus import pinned
 from zipspark.storage.deltas import Table

@@ -1,26 +1,33 @@
 """One refresh: what is looked at, what comes and goes, what is written.
 
+::
+
+    corpus ─ changes ─▶ rows to look at ─ choice ─▶ rows that come ─┐
+                    └─▶ rows that are gone ─────────────────────────┴─▶ subset ─▶ ledger ─▶ history
+
 The choice is that of `zipspark.choosing`; here stands only what it is made of: with mode ``append`` the new rows, with
 the subset as anchor; with ``reselect`` subset and new rows together; the first time and for a rebuild the whole corpus.
+Where nothing is gone and the subset only grows, which is what happens every day, nothing is joined or merged with it.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from dataclasses import asdict, dataclass, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial, reduce
 from typing import Any
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from zipspark.choosing import NothingChosen, chosen, looked_at
+from zipspark.choosing import STAGES, Looked, NothingChosen, Picked, References, Run, counter_of, looked_at, picked
 from zipspark.config import RefreshConfig, SelectConfig, SelectionOptions, of_key
-from zipspark.core.tokens import TokenCounter
 from zipspark.errors import InputError
 from zipspark.logs import run_id
+from zipspark.report.refreshed import Refreshed
 from zipspark.running import hash_of, located_key
 from zipspark.spark import changes as found_changes
 from zipspark.spark import ledger as ledgers
@@ -28,65 +35,38 @@ from zipspark.spark import measure, references
 from zipspark.spark.changes import Changes
 from zipspark.spark.columns import quoted
 from zipspark.spark.corpus import pinned, read_corpus
-from zipspark.spark.progress import Progress
+from zipspark.spark.progress import Progress, tagged
 from zipspark.spark.rows import OWN
 from zipspark.spark.scores import hashed_rows
+from zipspark.spark.subset import subset as subset_of
 from zipspark.storage.deltas import FEED, Commit, Table
 from zipspark.storage.inputs import Source, resolve
 from zipspark.storage.refreshes import HISTORY, State, Step, Tables
 from zipspark.storage.stages import Stages
-from zipspark.units import Budget, format_bytes
+from zipspark.units import Budget
 
-
-@dataclass(frozen=True)
-class Refreshed:
-    """What a refresh has done, or with ``dry_run`` would do."""
-
-    refresh: int | None  # its number; None: the subset is of this version of the corpus already
-    corpus_version: int
-    mode: str
-    changes: str | None  # how it knew what had changed: all, feed or diff
-    rows_new: int
-    rows_updated: int
-    rows_deleted: int
-    rows_added: int
-    bytes_added: int
-    rows_dropped: int
-    bytes_dropped: int
-    rows: int  # of the subset
-    bytes: int
-    ratio_before: float | None
-    ratio_after: float | None
-    dry_run: bool
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    def __str__(self) -> str:
-        if self.refresh is None:
-            return f"nothing to do: the subset is of version {self.corpus_version} of the corpus, {self.rows:,} rows"
-        would = "would be " if self.dry_run else ""
-        ratios = [f"{ratio:.3f}" if ratio else "none" for ratio in (self.ratio_before, self.ratio_after)]
-        lines = [
-            f"refresh {self.refresh} ({self.mode}), corpus version {self.corpus_version}, by {self.changes}",
-            f"corpus  {self.rows_new:,} rows new, {self.rows_updated:,} changed, {self.rows_deleted:,} deleted",
-            f"subset  {self.rows_added:,} rows {would}added ({format_bytes(self.bytes_added)}), "
-            f"{self.rows_dropped:,} {would}dropped ({format_bytes(self.bytes_dropped)}): "
-            f"{self.rows:,} rows, {format_bytes(self.bytes)}",
-        ]
-        if not self.dry_run:
-            lines.append(f"ratio   {ratios[0]} before, {ratios[1]} after")
-        return "\n".join(lines)
+Size = tuple[int, int]  # rows, bytes of their rendered text
 
 
 @dataclass(frozen=True)
 class _Chosen:
-    """What is to be in the subset, and what the ledger is to say."""
+    """What became of the rows that were looked at."""
 
-    rows: DataFrame | None  # the corpus' columns and zip_*; None: nothing
-    decided: DataFrame | None  # of `zipspark.spark.ledger`; None: of no row
-    whole: bool  # rows are all of the subset, not only what comes to it
-    ratio: float | None = None  # of the rows as one set, where they are all
+    decided: DataFrame | None = None  # the ledger's rows of them; None: nothing was looked at
+    come: DataFrame | None = None  # the corpus' columns and zip_*, of rows that are to be in the subset; None: none
+    size: Size = (0, 0)  # of `come`
+    whole: bool = False  # `come` is all of the subset, not only what is added to it
+
+
+@dataclass(frozen=True)
+class _Moves:
+    """What comes into the subset, leaves it and stays."""
+
+    added: Size
+    dropped: Size
+    rows: int  # of the subset, once it is done
+    bytes: int
+    leaving: DataFrame | None = None  # zip_id of what is in it and will not be; None: it only grows
 
 
 @dataclass(frozen=True)
@@ -145,11 +125,6 @@ class Refresh:
         step = Step(state.number, pending.facts["run_id"], facts)
         return cls(spark, codec, then, tables, corpus, state.last, facts["base"], step, pending)
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether the whole corpus is looked at."""
-        return self.last is None or self.config.rebuild
-
     def run(self) -> Refreshed:
         started = time.monotonic()
         last, now = self.last or {}, self.corpus.version
@@ -161,36 +136,36 @@ class Refresh:
                 then = last["corpus_version"]
                 raise InputError(f"corpus {self.corpus.table} is at version {now}, it was at {then} before{_REBUILD}")
             if now == last["corpus_version"]:
-                return self._refreshed(None, None)
+                return self._refreshed(None, None, _Moves((0, 0), (0, 0), last["rows"], last["bytes"]))
         with Stages(self.spark, self.config) as stages:
+            progress = Progress(self.spark, quiet=self.config.quiet)
             changes, how = self._changes(stages)
-            picked = self._chosen(changes, stages)
-            old = self.old
-            ids = self.spark.createDataFrame([], "zip_id string") if old is None else old.select("zip_id")
-            gone = changes.gone if changes else ids.limit(0)
-            come = stages.write("come", self._numbered(picked, gone)) if picked.rows is not None else None
-            coming = ids.limit(0) if come is None else come.select("zip_id")
-            kept = ids.join(gone, "zip_id", "left_anti")
-            kept = kept.join(coming, "zip_id", "left_semi") if picked.whole else kept
-            dropped = stages.write("dropped", ids.join(kept, "zip_id", "left_anti"))
-            decided = self._decided(picked)
-            done = self._refreshed(
-                how,
-                changes,
-                added=_summed(decided, coming.join(kept, "zip_id", "left_anti")),
-                dropped=_summed(self.ledger if last else None, dropped),
-                kept=_summed(decided, kept) if picked.whole else None,
-            )
+            gone = changes.gone if changes else None
+            choice = self._chosen(changes, stages, progress)
+            with progress.stage("account", 6, of=len(STAGES)):
+                moves = self._moves(choice, gone, stages)
+            done = self._refreshed(how, changes, moves)
             if self.config.dry_run:
                 return done
-            version = self._write_subset(come, dropped.join(coming, "zip_id", "left_anti"))
-            ledger = self._write_ledger(decided, gone)
-            ratio = picked.ratio or self._ratio(version, done.bytes, stages)
-            done = replace(done, ratio_after=ratio)
-            self._write_history(done, version, ledger, time.monotonic() - started)
+            with progress.stage("write", 7, of=len(STAGES)), ThreadPoolExecutor(1) as beside:
+                ratio = beside.submit(tagged(self.spark, self._ratio), choice, gone, done.bytes)
+                version = self._write_subset(choice.come, moves.leaving)
+                ledger = self._write_ledger(choice.decided, gone, moves.leaving is None)
+                done = replace(done, ratio_after=ratio.result())
+                self._write_history(done, version, ledger, time.monotonic() - started)
         return done
 
     # --- what there is ---------------------------------------------------------------------------------------------
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the whole corpus is looked at."""
+        return self.last is None or self.config.rebuild
+
+    @property
+    def chooses_all(self) -> bool:
+        """Whether all of the subset is chosen, not only what comes to it."""
+        return self.is_whole or self.config.mode == "reselect"
 
     @cached_property
     def identity(self) -> tuple[str, bool]:
@@ -205,9 +180,9 @@ class Refresh:
     @cached_property
     def next_rank(self) -> int:
         """That of the first row to be appended."""
-        highest = (
-            None if self.old is None else self.old.agg(F.max("zip_rank").alias("rank")).toArrow()["rank"][0].as_py()
-        )
+        if self.old is None:
+            return 0
+        highest = self.old.agg(F.max("zip_rank").alias("rank")).toArrow()["rank"][0].as_py()
         return 0 if highest is None else int(highest) + 1
 
     @cached_property
@@ -215,6 +190,11 @@ class Refresh:
         """As the last refresh left it."""
         assert self.last is not None
         return self.tables.ledger.read(self.spark, self.last["ledger_version"])
+
+    def _staying(self, gone: DataFrame | None) -> DataFrame:
+        """The rows of the subset that are in the corpus as they were."""
+        assert self.old is not None
+        return self.old if gone is None else self.old.join(gone, "zip_id", "left_anti")
 
     def _changes(self, stages: Stages) -> tuple[Changes | None, str]:
         if self.is_whole:
@@ -234,85 +214,110 @@ class Refresh:
 
     # --- the choice ------------------------------------------------------------------------------------------------
 
-    def _chosen(self, changes: Changes | None, stages: Stages) -> _Chosen:
-        old = self.old
-        if changes is None:
-            pool: Source | DataFrame = self.corpus
-            known, beside_old, whole = 0, None, True
-        elif not changes.to_look_at:
-            return _Chosen(None, None, whole=False)
-        else:
-            assert old is not None
-            staying = _own(old.join(changes.gone, "zip_id", "left_anti"))
-            whole = self.config.mode == "reselect"
-            pool = changes.rows.unionByName(staying, allowMissingColumns=True) if whole else changes.rows
-            known, beside_old = self.ledger.count(), staying
+    def _chosen(self, changes: Changes | None, stages: Stages, progress: Progress) -> _Chosen:
+        if changes is not None and not changes.to_look_at:
+            return _Chosen()
         config = _selection(self.config)
         beside: dict[str, Any] = {"keep": None}
         for name in ("anchor", "target"):
             found = references.find(name, getattr(config, name))
             beside[name] = found and pinned(self.spark, found)
-        before = None if whole else self._anchor(changes, beside_old)
-        counter = TokenCounter.read(config.tokenizer) if config.tokenizer else None
-        progress = Progress(self.spark, quiet=config.quiet)
-        looked = looked_at(self.spark, pool, beside, counter, config, stages, progress, known, before)
-        budget = self._budget(changes, beside_old, looked.pool.samples)
-        nothing = not looked.pool.samples or budget.amount < 1
-        if whole or not nothing:
+        run = Run(self.spark, config, counter_of(config), stages, progress)
+        looked = self._looked_at(run, changes, beside)
+        budget = self._budget(changes, looked.pool.samples)
+        if self.chooses_all or (looked.pool.samples and budget.amount >= 1):
+            run = replace(run, config=config.model_copy(update={"budget": budget}))
             try:
-                config = config.model_copy(update={"budget": budget})
-                selection = chosen(self.spark, looked, config, self.codec, {}, stages, progress)
-                ratio = selection.manifest["ratios"]["subset"]["ratio"] if whole else None
-                return _Chosen(selection.subset, selection.decided, whole, ratio)
+                return self._written(run, looked, picked(run, looked), changes.gone if changes else None)
             except NothingChosen:
-                if whole:
+                if self.chooses_all:
                     raise
-        return _Chosen(None, stages.write("ledger", ledgers.unchosen(looked.samples, config.dedup)), whole)
+        unchosen = ledgers.unchosen(looked.samples, config.dedup)
+        return _Chosen(stages.write("ledger", self._decided(unchosen, 0)))
 
-    def _anchor(self, changes: Changes | None, staying: DataFrame | None) -> Source | DataFrame | None:
+    def _looked_at(self, run: Run, changes: Changes | None, beside: References) -> Looked:
+        if changes is None:
+            return looked_at(run, self.corpus, beside)
+        known = self.ledger.count()
+        if self.chooses_all:
+            pool = changes.rows.unionByName(_own(self._staying(changes.gone)), allowMissingColumns=True)
+            return looked_at(run, pool, beside, known)
+        return looked_at(run, changes.corpus, beside, known, self._anchor(changes.gone))
+
+    def _anchor(self, gone: DataFrame | None) -> Source | DataFrame | None:
         """The rows of the subset that stay, if any do."""
-        if changes is None or staying is None or self.base is None or staying.isEmpty():
+        assert self.last is not None
+        if self.base is None or not self.last["rows"]:
             return None
-        return staying if changes.updated + changes.deleted else self.tables.subset.source(self.base)
+        if gone is None:
+            return self.tables.subset.source(self.base)
+        staying = _own(self._staying(gone))
+        return None if staying.isEmpty() else staying
 
-    def _budget(self, changes: Changes | None, staying: DataFrame | None, samples: int) -> Budget:
+    def _budget(self, changes: Changes | None, samples: int) -> Budget:
         """What is to be chosen now: an amount as it is, of a share what the subset lacks to be one of the corpus."""
         budget = self.config.budget
         assert budget is not None
-        if changes is None or staying is None or budget.unit != "share":
+        if changes is None or budget.unit != "share":
             return budget
         offered = self.ledger.where("decision in ('selected', 'not_selected')")
-        offered = offered.join(changes.gone, "zip_id", "left_anti")
-        there, size = offered.count(), staying.count()
-        if self.config.mode == "reselect":
+        if changes.gone is not None:
+            offered = offered.join(changes.gone, "zip_id", "left_anti")
+        there, size = offered.count(), self._staying(changes.gone).count()
+        if self.chooses_all:
             return Budget("rows", max(1, math.ceil(budget.amount * (there - size + samples) - 1e-9)))
         return Budget("rows", math.ceil(budget.amount * (there + samples) - 1e-9) - size)
 
-    def _numbered(self, picked: _Chosen, gone: DataFrame) -> DataFrame:
-        """The chosen rows with the refresh that each came with; appended ranks go on from the old ones."""
-        assert picked.rows is not None
-        old = self.old
-        number = F.lit(self.step.number).cast("bigint")
-        if old is None:
-            return picked.rows.withColumn("zip_refresh", number)
-        if not picked.whole:
-            return picked.rows.withColumns({"zip_rank": F.col("zip_rank") + self.next_rank, "zip_refresh": number})
-        came = old.join(gone, "zip_id", "left_anti").select("zip_id", F.col("zip_refresh").alias("zip_came"))
-        rows = picked.rows.join(came, "zip_id", "left")
-        columns = [quoted(name) for name in picked.rows.columns]
-        return rows.select(*columns, F.coalesce("zip_came", number).alias("zip_refresh"))
+    def _written(self, run: Run, looked: Looked, picked: Picked, gone: DataFrame | None) -> _Chosen:
+        """A choice as stages: what the ledger says, and the rows with the refresh that each came with.
 
-    def _decided(self, picked: _Chosen) -> DataFrame | None:
+        The ranks of rows that are appended go on from those of the subset.
+        """
+        picks, config, whole = picked.picks, run.config, self.chooses_all
+        first = 0 if whole else self.next_rank
+        ledger = ledgers.ledger(looked.samples, picks.candidates, picks.table, picked.plan, config.dedup)
+        rows = subset_of(looked.corpus.originals, picks.table, config)
+        rows = rows.withColumns({"zip_rank": F.col("zip_rank") + first, "zip_refresh": self._number})
+        if whole and self.old is not None:
+            came = self._staying(gone).select("zip_id", F.col("zip_refresh").alias("zip_came"))
+            rows = rows.join(came, "zip_id", "left").withColumn("zip_refresh", F.coalesce("zip_came", "zip_refresh"))
+            rows = rows.drop("zip_came")
+        with ThreadPoolExecutor(1) as beside:  # small tables: most of their time is Spark's, not work
+            come = beside.submit(tagged(run.spark, run.stages.write), "come", rows)
+            decided = run.stages.write("ledger", self._decided(ledger, first))
+        return _Chosen(decided, come.result(), (picks.rows, picks.bytes), whole)
+
+    def _decided(self, ledger: DataFrame, first: int) -> DataFrame:
         """What the ledger is to say of the rows that were looked at."""
-        if picked.decided is None:
-            return None
-        first = 0 if picked.whole else self.next_rank
-        rows = picked.decided.where("zip_id is not null")
-        return rows.withColumns({"rank": F.col("rank") + first, "refresh": F.lit(self.step.number).cast("bigint")})
+        rows = ledger.where("zip_id is not null")
+        return rows.withColumns({"rank": F.col("rank") + first, "refresh": self._number})
+
+    @property
+    def _number(self) -> Column:
+        return F.lit(self.step.number).cast("bigint")
+
+    def _moves(self, choice: _Chosen, gone: DataFrame | None, stages: Stages) -> _Moves:
+        last = self.last or {}
+        rows, size = last.get("rows", 0), last.get("bytes", 0)
+        if self.old is None or (gone is None and not choice.whole):
+            return _Moves(choice.size, (0, 0), rows + choice.size[0], size + choice.size[1])
+        ids, kept = self.old.select("zip_id"), self._staying(gone).select("zip_id")
+        coming = ids.limit(0) if choice.come is None else choice.come.select("zip_id")
+        if choice.whole:
+            kept = kept.join(coming, "zip_id", "left_semi")
+        out = stages.write("dropped", ids.join(kept, "zip_id", "left_anti"))
+        added, dropped = choice.size, _summed(self.ledger, out)
+        if choice.whole:
+            assert choice.decided is not None
+            added = _summed(choice.decided, coming.join(kept, "zip_id", "left_anti"))
+            rows, size = choice.size
+        else:
+            rows, size = rows - dropped[0] + added[0], size - dropped[1] + added[1]
+        return _Moves(added, dropped, rows, size, out.join(coming, "zip_id", "left_anti"))
 
     # --- what is written -------------------------------------------------------------------------------------------
 
-    def _write_subset(self, come: DataFrame | None, leaving: DataFrame) -> int:
+    def _write_subset(self, come: DataFrame | None, leaving: DataFrame | None) -> int:
         """Its version, once it holds this refresh; also one that changes no row of it is known by this commit."""
         subset = self.tables.subset
         if self.pending is not None:
@@ -320,28 +325,24 @@ class Refresh:
         if self.is_whole:
             assert come is not None
             self.step.create(subset, "subset", come, replace=self.base is not None)
-            return self.step.made(self.spark, subset).version
-        columns = [] if come is None else come.columns
-        going = leaving.withColumn("zip_gone", F.lit(True))
-        coming = None if come is None else come.withColumn("zip_gone", F.lit(False))
-        source = going if coming is None else coming.unionByName(going, allowMissingColumns=True)
-        self.step.merge(self.spark, subset, source.select(*map(quoted, columns or ["zip_id"]), "zip_gone"))
+        elif leaving is None:
+            assert self.old is not None
+            self.step.append(subset, "subset", self.old.limit(0) if come is None else come)
+        else:
+            self.step.merge(self.spark, subset, come, leaving)
         return self.step.made(self.spark, subset).version
 
-    def _write_ledger(self, decided: DataFrame | None, gone: DataFrame) -> int:
+    def _write_ledger(self, decided: DataFrame | None, gone: DataFrame | None, grows: bool) -> int:
         ledger = self.tables.ledger
         if self.is_whole:
             assert decided is not None
             self.step.create(ledger, "ledger", decided, replace=ledger.version(self.spark) is not None)
+        elif grows:
+            self.step.append(ledger, "ledger", self.ledger.limit(0) if decided is None else decided)
         else:
-            going = gone.withColumn("zip_gone", F.lit(True))
-            if decided is None:
-                source = going
-            else:
-                coming = decided.withColumn("zip_gone", F.lit(False))
-                going = going.join(decided, "zip_id", "left_anti")
-                source = coming.unionByName(going, allowMissingColumns=True)
-            self.step.merge(self.spark, ledger, source)
+            leaving = self.ledger.select("zip_id").limit(0) if gone is None else gone
+            leaving = leaving if decided is None else leaving.join(decided, "zip_id", "left_anti")
+            self.step.merge(self.spark, ledger, decided, leaving)
         version = ledger.version(self.spark)
         assert version is not None
         return version
@@ -360,30 +361,27 @@ class Refresh:
         }
         names = [column.split(" ")[0] for column in HISTORY.split(", ")]
         table = self.spark.createDataFrame([tuple(row[name] for name in names)], HISTORY)
-        self.step.append(self.tables.history, "history", table)
+        if self.last is None:
+            self.step.create(self.tables.history, "history", table)
+        else:
+            self.step.append(self.tables.history, "history", table)
         self.step.made(self.spark, self.tables.history)
 
-    def _ratio(self, version: int, size: int, stages: Stages) -> float | None:
-        """That of the subset, as one set."""
+    def _ratio(self, choice: _Chosen, gone: DataFrame | None, size: int) -> float | None:
+        """That of the subset, as one set of ``size`` bytes; None of none."""
         if not size:
             return None
-        subset = self.tables.subset.source(version)
-        found = read_corpus(self.spark, subset, self.config, lambda frame: stages.write("subset", frame))
-        return measure.ratio_of(hashed_rows(found.rows, self.config).where("content is not null"), size)
+        parts = [] if choice.come is None else [_own(choice.come)]
+        if self.old is not None and not choice.whole:
+            parts.append(_own(self._staying(gone)))
+        rows = reduce(partial(DataFrame.unionByName, allowMissingColumns=True), parts)
+        texts = hashed_rows(read_corpus(self.spark, rows, self.config, None).rows, self.config)
+        return measure.ratio_of(texts.where("content is not null"), size)
 
-    def _refreshed(
-        self,
-        how: str | None,
-        changes: Changes | None,
-        added: tuple[int, int] = (0, 0),
-        dropped: tuple[int, int] = (0, 0),
-        kept: tuple[int, int] | None = None,
-    ) -> Refreshed:
-        """What is said of it; sizes are (rows, bytes), of what is kept None where the history says it."""
+    def _refreshed(self, how: str | None, changes: Changes | None, moves: _Moves) -> Refreshed:
+        """What is said of it."""
         last = self.last or {}
         assert self.corpus.version is not None
-        if kept is None:
-            kept = last.get("rows", 0) - dropped[0], last.get("bytes", 0) - dropped[1]
         return Refreshed(
             refresh=None if how is None else self.step.number,
             corpus_version=self.corpus.version,
@@ -392,12 +390,12 @@ class Refresh:
             rows_new=changes.new if changes else 0,
             rows_updated=changes.updated if changes else 0,
             rows_deleted=changes.deleted if changes else 0,
-            rows_added=added[0],
-            bytes_added=added[1],
-            rows_dropped=dropped[0],
-            bytes_dropped=dropped[1],
-            rows=kept[0] + added[0],
-            bytes=kept[1] + added[1],
+            rows_added=moves.added[0],
+            bytes_added=moves.added[1],
+            rows_dropped=moves.dropped[0],
+            bytes_dropped=moves.dropped[1],
+            rows=moves.rows,
+            bytes=moves.bytes,
             ratio_before=last.get("ratio_after"),
             ratio_after=None if how else last.get("ratio_after"),
             dry_run=self.config.dry_run,
@@ -407,10 +405,8 @@ class Refresh:
 _REBUILD = ": --rebuild chooses from the whole corpus again"
 
 
-def _summed(ledger: DataFrame | None, ids: DataFrame) -> tuple[int, int]:
-    """Rows and bytes of ``ids`` in a ledger; none without one."""
-    if ledger is None:
-        return 0, 0
+def _summed(ledger: DataFrame, ids: DataFrame) -> Size:
+    """Rows and bytes of ``ids`` in a ledger."""
     of_ids = ledger.join(ids, "zip_id", "left_semi").agg(F.count("*").alias("rows"), F.sum("bytes").alias("bytes"))
     (row,) = of_ids.toArrow().to_pylist()
     return row["rows"], row["bytes"] or 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import zip_longest
@@ -10,15 +9,15 @@ from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
-from zipspark.choosing import References, chosen, looked_at
+from zipspark.choosing import References, Run, counter_of, looked_at, picked
 from zipspark.config import BESIDE, EngineOptions, SelectConfig, of_key
-from zipspark.core.tokens import TokenCounter
 from zipspark.errors import EXIT_DIFFERS, EXIT_DONE, InputError
 from zipspark.pipeline import pinned_all
 from zipspark.running import explained, run_key, start_session
 from zipspark.spark import references
 from zipspark.spark.progress import Progress
 from zipspark.spark.session import get_session
+from zipspark.spark.tree import checksum_of
 from zipspark.storage import schema_output
 from zipspark.storage.inputs import Source, is_path, resolve
 from zipspark.storage.output import differences, read_manifest
@@ -82,27 +81,26 @@ def verify(options: EngineOptions) -> Verification:
         source = _as_it_was(resolve(config.input), then["input"])
         tables = {name: references.find(name, getattr(config, name)) for name in BESIDE}
         beside: References = {name: table and _as_it_was(table, then["beside"][name]) for name, table in tables.items()}
-        counter = TokenCounter.read(config.tokenizer) if config.tokenizer else None
-        spark, codec = start_session(config, config, source, *beside.values())
+        counter = counter_of(config)
+        spark, _ = start_session(config, config, source, *beside.values())
         source, beside = pinned_all(spark, source, beside)
         key = run_key(config, source, beside)
         with Stages(spark, engine) as stages:
             stages.claim(key)
-            progress = Progress(spark, quiet=config.quiet)
-            looked = looked_at(spark, source, beside, counter, config, stages, progress)
-            again = chosen(spark, looked, config, codec, key, stages, progress)
+            run = Run(spark, config, counter, stages, Progress(spark, quiet=config.quiet))
+            again = picked(run, looked_at(run, source, beside))
             if schema is not None:
                 ledger = schema_output.read_table(spark, schema, "ledger", manifest)
             else:
                 ledger = _ledger(spark, Place.parse(options.output))
-            ranks = [_ranking(ledger), _ranking(again.ledger)]
+            then_ids, ids = _ranking(ledger), again.picks.picked["zip_id"].to_pylist()
     changed = [differences(then, key)]
-    if manifest["parts"] != again.manifest["parts"]:
-        changed.append(f"parts were {manifest['parts']}, are {again.manifest['parts']}")
-    intact = _checksum(ranks[0]) == manifest["checksum"]
+    if manifest["parts"] != again.plan.parts:
+        changed.append(f"parts were {manifest['parts']}, are {again.plan.parts}")
+    intact = checksum_of(then_ids) == manifest["checksum"]
     if not intact:
         changed.append(f"{options.output}/ledger is not what was written")
-    rank = _first_difference(*ranks)
+    rank = _first_difference(then_ids, ids)
     inputs = differences(
         {name: then[name] for name in ("input", "beside")}, {name: key[name] for name in ("input", "beside")}
     )
@@ -110,9 +108,9 @@ def verify(options: EngineOptions) -> Verification:
         output=options.output,
         same=rank is None and intact and not inputs,
         checksum=manifest["checksum"],
-        now=again.manifest["checksum"],
+        now=again.picks.checksum,
         rank=rank,
-        ids=(None, None) if rank is None else (_at(ranks[0], rank), _at(ranks[1], rank)),
+        ids=(None, None) if rank is None else (_at(then_ids, rank), _at(ids, rank)),
         changed=tuple(filter(None, changed)),
     )
 
@@ -142,10 +140,6 @@ def _ranking(ledger: DataFrame) -> list[str]:
     picked = ledger.where("decision = 'selected'").select("zip_id", "rank").toArrow().sort_by("rank")
     ids: list[str] = picked["zip_id"].to_pylist()
     return ids
-
-
-def _checksum(ids: Sequence[str]) -> str:
-    return hashlib.sha256("\n".join(ids).encode()).hexdigest()
 
 
 def _first_difference(then: Sequence[str], now: Sequence[str]) -> int | None:

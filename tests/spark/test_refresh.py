@@ -18,7 +18,7 @@ from zipspark import refresh_stream, refresh_subset
 from zipspark import refreshing as module
 from zipspark.cli import run
 from zipspark.errors import EngineError, InputError, UsageError
-from zipspark.refreshing import FEED
+from zipspark.storage.deltas import FEED
 from zipspark.storage.refreshes import Conflict
 
 pytestmark = [pytest.mark.delta, pytest.mark.slow]

@@ -6,7 +6,7 @@ the text: that reads all of it, but needs no older version. Either way a row cou
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
@@ -15,6 +15,7 @@ from zipspark.config import PoolOptions
 from zipspark.errors import InputError, ZipsparkError
 from zipspark.spark.columns import check_columns, quoted
 from zipspark.spark.corpus import Corpus, read_corpus
+from zipspark.spark.identity import at_places
 from zipspark.spark.scores import hashed_rows
 from zipspark.storage.deltas import Table
 from zipspark.storage.inputs import Source
@@ -28,8 +29,9 @@ _OF_FEED = ("_change_type", "_commit_version", "_commit_timestamp")
 class Changes:
     """Rows of a corpus that are not what the ledger says."""
 
-    rows: DataFrame  # the corpus' columns, of rows that are new or whose text is another
-    gone: DataFrame  # one column, zip_id: rows of the ledger that are deleted, or whose text was another
+    corpus: Corpus  # those that are new or whose text is another
+    places: DataFrame  # their ``file`` and ``position``
+    gone: DataFrame | None  # one column, zip_id: rows of the ledger that are deleted, or whose text was another
     new: int
     updated: int
     deleted: int
@@ -37,6 +39,11 @@ class Changes:
     @property
     def to_look_at(self) -> int:
         return self.new + self.updated
+
+    @property
+    def rows(self) -> DataFrame:
+        """The input's columns of what is to be looked at."""
+        return self.corpus.originals(self.places).drop("zip_file", "zip_position")
 
 
 def by_feed(
@@ -55,13 +62,14 @@ def by_feed(
         of_version = Window.partitionBy(key).orderBy(version.desc(), F.when(kind == "delete", 1).otherwise(0))
         # Two rows of one id in one version are both kept, and refused below.
         last = feed.where(kind != "update_preimage").withColumn("zip_place", F.rank().over(of_version))
-        last = stages.write("feed", last.where("zip_place = 1").withColumn("zip_is_there", kind != "delete"))
+        last = last.where("zip_place = 1").withColumn("zip_is_there", kind != "delete")
+        last = stages.write("feed", last.select(*map(quoted, own), "zip_is_there"))
     except ZipsparkError:
         raise
     except Exception as error:
         raise _without_feed(error, corpus, then + 1, now) from None
     there = last.where("zip_is_there").select(*map(quoted, own))
-    found = read_corpus(spark, there, options, lambda frame: stages.write("touched", frame))
+    found = read_corpus(spark, there, options, lambda rows_of_stage: rows_of_stage)
     deleted = last.where("not zip_is_there").select(quoted(options.id_column).cast("string").alias("zip_id"))
     return _compared(found, ledger, options, stages, deleted)
 
@@ -79,7 +87,7 @@ def has_feed(spark: SparkSession, corpus: Table, first: int, last: int) -> bool:
 
 def by_diff(spark: SparkSession, corpus: Source, ledger: DataFrame, options: PoolOptions, stages: Stages) -> Changes:
     """From the whole corpus (at the version that ``corpus`` is pinned to) and the ledger."""
-    found = read_corpus(spark, corpus, options, lambda frame: stages.write("touched", frame))
+    found = read_corpus(spark, corpus, options, stages.of("touched"))
     return _compared(found, ledger, options, stages, None)
 
 
@@ -133,21 +141,26 @@ def _compared(
     )
     changed = both.withColumn("status", status).where("status is not null or copies > 1")
     changed = stages.write("changed", changed.select("zip_id", "status", "copies", "row.*"))
-    _check_ids(changed, options)
-    counts = changed.groupBy("status").count().toArrow().to_pylist()
-    of_status = {row["status"]: int(row["count"]) for row in counts}
+    bad = F.col("copies") > 1
+    bad |= (F.col("copies") == 1) & F.col("user_id").isNull()
+    counts = changed.groupBy("status").agg(F.count("*").alias("rows"), F.count_if(bad).alias("bad"))
+    counted = {row["status"]: row for row in counts.toArrow().to_pylist()}
+    if any(row["bad"] for row in counted.values()):
+        raise InputError(_wrong_ids(changed.where(bad), options))
+    of_status = {status: int(row["rows"]) for status, row in counted.items()}
+    outdated = of_status.get("updated", 0) + of_status.get("deleted", 0)
     places = changed.where("status in ('new', 'updated')").select("file", "position")
     return Changes(
-        rows=found.originals(places).drop("zip_file", "zip_position"),
-        gone=changed.where("status in ('updated', 'deleted')").select("zip_id"),
+        corpus=replace(found, rows=at_places(found.rows, places)),
+        places=places,
+        gone=changed.where("status in ('updated', 'deleted')").select("zip_id") if outdated else None,
         new=of_status.get("new", 0),
         updated=of_status.get("updated", 0),
         deleted=of_status.get("deleted", 0),
     )
 
 
-def _check_ids(changed: DataFrame, options: PoolOptions) -> None:
-    bad = changed.where("copies > 1 or (copies = 1 and user_id is null)").orderBy("zip_id").limit(_SHOWN).toArrow()
-    if len(bad):
-        shown = ", ".join(f"{row['zip_id'] or 'null'} ({row['copies']}x)" for row in bad.to_pylist())
-        raise InputError(f"id_column {options.id_column!r} must name each row of the corpus once, got {shown}")
+def _wrong_ids(bad: DataFrame, options: PoolOptions) -> str:
+    few = bad.orderBy("zip_id").limit(_SHOWN).toArrow().to_pylist()
+    shown = ", ".join(f"{row['zip_id'] or 'null'} ({row['copies']}x)" for row in few)
+    return f"id_column {options.id_column!r} must name each row of the corpus once, got {shown}"

@@ -21,13 +21,14 @@ def read_corpus(
     spark: SparkSession,
     source: Source | DataFrame,
     options: PoolOptions,
-    materialise: Callable[[DataFrame], DataFrame],
+    materialise: Callable[[DataFrame], DataFrame] | None,
 ) -> Corpus:
     """The corpus of ``source``: files or a table found by `zipspark.storage.inputs.resolve`, or a DataFrame.
 
     ``materialise`` writes a DataFrame as a Parquet stage and reads it back; it is called for DataFrames and views here,
-    and by ``originals``. Raises `InputError` for what cannot be read, has no known layout, or lacks a column asked for.
-    What goes wrong later, while ``rows`` are computed, is for `zipspark.failures.explain_spark_error`.
+    and by ``originals``. Where only the texts are wanted it may be None: then there are no originals, and the rows of
+    DataFrames and views have no place. Raises `InputError` for what cannot be read, has no known layout, or lacks a
+    column asked for. What goes wrong later, with ``rows``, is for `zipspark.failures.explain_spark_error`.
 
     >>> read_corpus(spark, resolve(["pool.jsonl"]), PoolOptions(), materialise).rows  # doctest: +SKIP
     DataFrame[file: string, position: bigint, user_id: string, group: string, text: binary, problem: string, ...]

@@ -1,4 +1,4 @@
-"""What a row is called: the user's own id, else its content's hash and a copy number."""
+"""Which row is which: its name (the user's own id, else its content's hash and a copy number), and where it lies."""
 
 from __future__ import annotations
 
@@ -22,3 +22,10 @@ def with_ids(rows: DataFrame) -> DataFrame:
     bad = rows.where("content is null")
     bad = bad.withColumns({"copy": F.lit(0), "zip_id": F.col("user_id"), "same_as": F.lit(None).cast("string")})
     return good.unionByName(bad)
+
+
+def at_places(rows: DataFrame, places: DataFrame) -> DataFrame:
+    """Those of ``rows`` that lie where a row of ``places`` does: the same ``file`` (null: a table) and ``position``."""
+    wanted = places.select(F.col("file").alias("of_file"), F.col("position").alias("of_position"))
+    same = F.col("file").eqNullSafe(F.col("of_file")) & (F.col("position") == F.col("of_position"))
+    return rows.join(wanted, same, "left_semi")

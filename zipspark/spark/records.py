@@ -32,7 +32,7 @@ from zipspark.spark.columns import NUMBERS, asked_for, check_columns, id_name, n
 from zipspark.spark.json_types import arrow_type, fitted, merge_all, type_of
 from zipspark.spark.originals import originals
 from zipspark.spark.rendering import condition_column, expression_column, problem_column
-from zipspark.spark.rows import OWN, ROWS, Corpus, canonical, left_out
+from zipspark.spark.rows import OWN, ROWS, Corpus, canonical, left_out, no_originals
 from zipspark.spark.values import (
     Columns,
     Packs,
@@ -66,7 +66,7 @@ def read_records(
     spark: SparkSession,
     source: Source,
     options: PoolOptions,
-    materialise: Callable[[DataFrame], DataFrame],
+    materialise: Callable[[DataFrame], DataFrame] | None,
     block_size: int = BLOCK,
 ) -> Corpus:
     """The corpus of JSON, csv or text files. Raises `InputError` for a damaged file and for records of no known layout.
@@ -82,7 +82,7 @@ def read_records(
     layout = None if options.text_expr else detect_layout(kinds, options.schema_, options.roles)
     return Corpus(
         rows=_rows(spark, packs, sample, layout, options),
-        originals=partial(originals, spark, packs, source.format, materialise),
+        originals=no_originals if materialise is None else partial(originals, spark, packs, source.format, materialise),
         layout=layout,
         kinds=kinds,
         format=source.format,

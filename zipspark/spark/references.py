@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial, reduce
+from functools import reduce
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -56,11 +56,8 @@ def texts(
     """
     options = PoolOptions(schema_=pool.schema_, text_expr=pool.text_expr, roles=pool.roles)
     with _named(option):
-        found = [
-            read_corpus(spark, source, options, partial(stages.write, f"{option}_input{number or ''}"))
-            for number, source in enumerate(sources)
-        ]
-        rows = reduce(DataFrame.unionByName, (corpus.rows.select("text", "problem") for corpus in found))
+        found = [read_corpus(spark, source, options, None).rows.select("text", "problem") for source in sources]
+        rows = reduce(DataFrame.unionByName, found)
         rows = stages.write(option, rows.withColumn("content", F.md5("text")))
         counted = rows.agg(
             F.count("*").alias("rows"),

@@ -51,6 +51,11 @@ class Corpus:
     fingerprint: dict[str, Any]  # of the input, JSON-ready
 
 
+def no_originals(chosen: DataFrame) -> DataFrame:
+    """`Corpus.originals` of a corpus that was read for its texts alone."""
+    raise TypeError("this corpus was read without materialise: it has no originals")
+
+
 def canonical(
     df: DataFrame, known: Sequence[Column], excluded: Column, problem: Column, record: Column, *more: Column
 ) -> DataFrame:

@@ -14,6 +14,7 @@ from zipspark.config import PoolOptions
 from zipspark.core.codecs import lengths
 from zipspark.core.seen import Eye, look_at
 from zipspark.spark.batches import batch, library_versions, require_versions, spark_schema
+from zipspark.spark.identity import at_places
 
 # One row per input row. `content` to `view` are null for a row that has no text.
 SAMPLES = pa.schema(
@@ -85,9 +86,7 @@ def choosable(samples: DataFrame) -> DataFrame:
 
 def choosable_scores(scores: DataFrame, samples: DataFrame) -> DataFrame:
     """The rows of ``scores``, with their texts, that may be chosen."""
-    free = choosable(samples).select(F.col("file").alias("of_file"), F.col("position").alias("of_position"))
-    same_row = F.col("file").eqNullSafe(F.col("of_file")) & (F.col("position") == F.col("of_position"))
-    return scores.join(free, same_row, "left_semi")
+    return at_places(scores, choosable(samples))
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from zipspark.spark.columns import (
     token_columns,
 )
 from zipspark.spark.rendering import condition_column, expression_column, kinds_of, problem_column, text_column
-from zipspark.spark.rows import OWN, ROWS, Corpus, canonical, left_out
+from zipspark.spark.rows import OWN, ROWS, Corpus, canonical, left_out, no_originals
 from zipspark.storage.deltas import Table
 from zipspark.storage.inputs import Source
 from zipspark.storage.places import Place
@@ -44,7 +44,10 @@ _SLICE = 100  # rows of the table as Python objects at once
 
 
 def read_table(
-    spark: SparkSession, source: Source | DataFrame, options: PoolOptions, materialise: Callable[[DataFrame], DataFrame]
+    spark: SparkSession,
+    source: Source | DataFrame,
+    options: PoolOptions,
+    materialise: Callable[[DataFrame], DataFrame] | None,
 ) -> Corpus:
     """The corpus of a table. Raises `InputError` when it is not there, cannot be read, or lacks a column asked for."""
     version = None
@@ -55,20 +58,20 @@ def read_table(
             found = _open(spark, source)
             kept = _own_columns(found, options)
             located = _located(found, kept)
-        table = located or _numbered(spark, materialise(found.select(*map(quoted, kept))), kept)
+        table = located or _placed(spark, found, kept, materialise)
         fingerprint = source.fingerprint()
         format_: str = source.format
         warnings = source.warnings
     else:
         found, kept = source, _own_columns(source, options)
-        table = _numbered(spark, materialise(found.select(*map(quoted, kept))), kept)
+        table = _placed(spark, found, kept, materialise)
         fingerprint, format_, warnings = {"format": "dataframe"}, "dataframe", ()
     schema = StructType([table.schema[name] for name in kept])
     kinds = kinds_of(schema)
     layout = None if options.text_expr else detect_layout(kinds, options.schema_, options.roles)
     return Corpus(
         rows=_rows(table, schema, layout, options),
-        originals=partial(_originals, table, kept),
+        originals=no_originals if materialise is None else partial(_originals, table, kept),
         layout=layout,
         kinds=kinds,
         format=format_,
@@ -149,12 +152,23 @@ def _located(found: DataFrame, kept: list[str]) -> DataFrame | None:
     return table
 
 
+def _placed(
+    spark: SparkSession, found: DataFrame, kept: list[str], materialise: Callable[[DataFrame], DataFrame] | None
+) -> DataFrame:
+    """The columns of a table that does not say where its rows lie, and their numbers in a stage (None: nulls)."""
+    columns = found.select(*map(quoted, kept))
+    if materialise is None:
+        nowhere = F.lit(None)
+        return columns.withColumns({"zip_file": nowhere.cast("string"), "zip_position": nowhere.cast("bigint")})
+    return _numbered(spark, materialise(columns), kept)
+
+
 def _numbered(spark: SparkSession, stage: DataFrame, kept: list[str]) -> DataFrame:
-    """The rows of a Parquet stage, numbered through in the order of its files' names."""
+    """The rows of a Parquet stage, or some of them, numbered through in the order of its files' names."""
     table = _located(stage, kept)
     if table is None:
         raise TypeError("a stage must be a DataFrame as read from Parquet files")
-    sizes = table.groupBy("zip_file").agg(F.count("*").alias("rows")).toArrow().sort_by("zip_file")
+    sizes = table.groupBy("zip_file").agg((F.max("zip_position") + 1).alias("rows")).toArrow().sort_by("zip_file")
     first = accumulate([0, *sizes.column("rows").to_pylist()[:-1]])
     files = pa.table({"zip_file": sizes.column("zip_file"), "zip_first": pa.array([*first][: len(sizes)], pa.int64())})
     starts = spark.createDataFrame(files, "zip_file string, zip_first bigint")  # a schema, as there may be no files

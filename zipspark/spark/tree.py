@@ -22,6 +22,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -72,7 +73,7 @@ class Picks:
     @property
     def checksum(self) -> str:
         """Of the ids, in order."""
-        return hashlib.sha256("\n".join(self.picked["zip_id"].to_pylist()).encode()).hexdigest()
+        return checksum_of(self.picked["zip_id"].to_pylist())
 
     def by_group(self, unit: str) -> dict[str, float]:
         """Rows, bytes or tokens of each group."""
@@ -81,6 +82,11 @@ class Picks:
         for group, amount in zip(groups, taken(self.picked, unit).tolist(), strict=True):
             amounts[group] += amount
         return dict(amounts)
+
+
+def checksum_of(ids: Sequence[str]) -> str:
+    """That of a ranking."""
+    return hashlib.sha256("\n".join(ids).encode()).hexdigest()
 
 
 def candidates(samples: DataFrame, plan: Plan, config: SelectConfig, aid: Aid) -> DataFrame:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
+from pyspark.sql import functions as F
 
 from zipspark.errors import InputError
 from zipspark.storage.deltas import Commit, Table, user_metadata, writer
@@ -127,16 +128,17 @@ class Step:
                 table.create(rows.sparkSession, writing)
 
     def append(self, table: Table, kind: str, rows: DataFrame) -> None:
-        """Add ``rows``; the first ones make the table."""
+        """Add ``rows``, whose ids the table does not have: nothing of it is read, however large it has become."""
         writing = self._marked(writer(rows, kind, self._said))
         with _conflicts():
-            if table.version(rows.sparkSession) is None:
-                table.create(rows.sparkSession, writing)
-            else:
-                table.save(writing.mode("append"))
+            table.save(writing.mode("append").option("mergeSchema", "true"))
 
-    def merge(self, spark: SparkSession, table: Table, source: DataFrame) -> None:
-        """Bring ``source`` into ``table`` by ``zip_id``: rows with ``zip_gone`` leave it, others replace or come in."""
+    def merge(self, spark: SparkSession, table: Table, coming: DataFrame | None, leaving: DataFrame) -> None:
+        """Bring rows into ``table`` by ``zip_id``: those ``leaving`` go, those ``coming`` replace others or are new."""
+        source = leaving.select("zip_id", F.lit(True).alias("zip_gone"))
+        if coming is not None:
+            coming = coming.withColumn("zip_gone", F.lit(False))
+            source = coming.unionByName(source, allowMissingColumns=True)
         columns = [f"`{name.replace('`', '``')}`" for name in source.columns if name != "zip_gone"]
         view = f"zipspark_{uuid.uuid4().hex}"
         source.createOrReplaceTempView(view)

@@ -23,9 +23,10 @@ import tempfile
 import time
 import uuid
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -119,6 +120,10 @@ class Stages:
             row.write_text(json.dumps(done))
         # With its schema given, no task is started to look into a file for it.
         return self._spark.read.schema(df.schema).parquet(self.path(name).pattern)
+
+    def of(self, name: str) -> Callable[[DataFrame], DataFrame]:
+        """What writes a DataFrame as the stage ``name``."""
+        return partial(self.write, name)
 
     def remove(self, error: BaseException | None = None) -> None:
         """Delete the work folder, after ``error`` if there was one."""
