@@ -23,10 +23,13 @@ CONF = {
     "spark.sql.shuffle.partitions": "4",
     # A quarter of a large machine is far more than a test may need: what needs it, fails here.
     "spark.driver.memory": "1g",
+    # Compiling a query costs more than running it on a few rows. Tests that start an engine of their own compile, as
+    # users do, and find the same ids.
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    # The same for Delta's log, which Spark reads as a table.
+    "spark.databricks.delta.snapshotPartitions": "1",
 }
-if REMOTE:
-    # Compiling a query costs more than running it on a few rows. On classic Spark they are compiled, as for users.
-    CONF |= {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
 
 
 @pytest.fixture(scope="session")

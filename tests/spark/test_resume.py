@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -212,33 +210,6 @@ def test_killed_while_it_claimed_its_folder_it_starts_afresh(killed, tmp_path):
             assert (state["key"], state["pid"], state["host"]) == (key, os.getpid(), socket.gethostname())
             assert names_in(tmp_path / ".out.work") == ["state.json"]
         assert names_in(tmp_path) == []
-
-
-@pytest.mark.skipif(os.environ.get("ZIPSPARK_TEST_REMOTE") == "1", reason="two Connect servers want the same port")
-@pytest.mark.slow
-def test_a_driver_that_was_really_killed(undisturbed, tmp_path):
-    pool = tmp_path / "pool.jsonl"
-    shutil.copy2(undisturbed[0] / "pool.jsonl", pool)
-    command = ["select", str(pool), "--output", str(tmp_path / "out"), *OPTIONS, "--master", "local[2]"]
-    command += ["--conf", "spark.driver.memory=1g", "--conf", "spark.sql.shuffle.partitions=4"]
-    environment = {key: value for key, value in os.environ.items() if "SPARK" not in key}
-    process = subprocess.Popen(
-        [sys.executable, "-c", "from zipspark.cli import main; main()", *command], env=environment
-    )
-    until = time.monotonic() + 120
-    try:
-        while process.poll() is None and not (tmp_path / ".out.work" / "scores.json").exists():
-            assert time.monotonic() < until
-            time.sleep(0.02)
-    finally:
-        process.kill()
-        process.wait()
-    assert process.returncode == -signal.SIGKILL
-    assert not (tmp_path / "out").exists()
-    assert select(pool, tmp_path / "out", "--resume") == 0
-    manifest = manifest_of(tmp_path / "out")
-    assert manifest["checksum"] == manifest_of(undisturbed[0] / "out")["checksum"]
-    assert manifest["stages_reused"][:1] == ["scores"]
 
 
 class TestStale:

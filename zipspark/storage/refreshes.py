@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
 from pyspark.sql import functions as F
 
@@ -38,6 +39,9 @@ _HARMLESS = (
     *("OPTIMIZE", "VACUUM", "REORG", "CLUSTER", "ANALYZE", "COMPUTE", "UPGRADE"),
     *("SET TBL", "UNSET TBL", "CONSTRAINT", "COMMENT", "CHANGE COLUMN", "FEATURE"),
 )
+
+
+_FEW = 8  # commits of the subset that are looked at at once: one per refresh, and what OPTIMIZE and VACUUM do
 
 
 class Conflict(Exception):
@@ -74,18 +78,15 @@ def read_state(spark: SparkSession, tables: Tables, rebuild: bool = False) -> St
 
     Raises `InputError` where it is not what the last refresh left (but for a rebuild), or no refresh has made it.
     """
-    version = tables.subset.version(spark)
-    if version is None and tables.subset.exists(spark):
+    commits = tables.subset.history(spark, _FEW)
+    if not commits and tables.subset.exists(spark):
         raise InputError(f"subset {tables.subset} is no Delta table: name another")
-    if version is None:
+    if not commits:
         left = [table for table in (tables.ledger, tables.history) if table.exists(spark)]
         if left:
             raise InputError(f"subset {tables.subset} is gone, but {left[0]} is there: drop that too to begin anew")
         return State(None, None, None)
-    last = None
-    if tables.history.version(spark) is not None:
-        found = tables.history.read(spark).orderBy("refresh", ascending=False).limit(1).toArrow().to_pylist()
-        last = found[0] if found else None
+    version, last = commits[0].version, _last_row(spark, tables.history)
     state = State(last, None, version)
     known = -1 if last is None else int(last["subset_version"])
     if last is not None and version < known:
@@ -93,7 +94,9 @@ def read_state(spark: SparkSession, tables: Tables, rebuild: bool = False) -> St
             f"subset {tables.subset} is not the table that refresh {last['refresh']} left (version {version}, it was "
             f"at {known}): drop it, {tables.ledger} and {tables.history} to begin anew"
         )
-    later = [commit for commit in tables.subset.history(spark, max(1, version - known)) if commit.version > known]
+    if version - known > len(commits):
+        commits = tables.subset.history(spark, version - known)
+    later = [commit for commit in commits if commit.version > known]
     for commit in sorted(later, key=lambda commit: commit.version):
         if commit.facts.get("refresh") == state.number and state.pending is None:
             state = State(last, commit, version)
@@ -108,6 +111,17 @@ def read_state(spark: SparkSession, tables: Tables, rebuild: bool = False) -> St
                 f"(version {commit.version}: {commit.operation}): --rebuild chooses from the whole corpus again"
             )
     return state
+
+
+def _last_row(spark: SparkSession, history: Table) -> dict[str, Any] | None:
+    """The history's last row; None where there is no history yet."""
+    try:
+        found = history.read(spark).orderBy("refresh", ascending=False).limit(1).toArrow().to_pylist()
+    except AnalysisException:
+        if history.exists(spark):
+            raise
+        return None
+    return found[0] if found else None
 
 
 @dataclass(frozen=True)
