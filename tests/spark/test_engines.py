@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from launching import ROOT, python_without_zipspark, run, spark_home, standalone, zipspark, zipspark_zip
 from pools import rows, texts
+
+from zipspark import refresh_subset
+from zipspark.spark.delta import DELTA_SETTINGS, delta_coordinates
+from zipspark.storage.deltas import FEED
 
 pytestmark = [
     pytest.mark.slow,
@@ -42,6 +48,65 @@ CHOICE = ["pool.jsonl", "--budget", "60", "--objective", "coverage", "--id-colum
 CHOICE += ["--group-column", "source", "--mix", "power=0.5", "--keep", "keep.jsonl", "--anchor", "anchor.jsonl"]
 CHOICE += ["--parts", "8", "--node-cap", "20kB", "--driver-cap", "20kB"]
 FEW = ["--conf", "spark.sql.shuffle.partitions=5"]  # of 200, which a cluster makes of it, most would be empty
+
+
+REFRESH = ["--id-column", "id", "--budget", "15", "--objective", "coverage", "--parts", "2"]
+
+
+@dataclass(frozen=True)
+class Lake:
+    """A corpus with one version more than its subset has seen, and what the next refresh is to make of it."""
+
+    folder: Path
+    ids: list[str]
+
+    def refresh(self, out: Path) -> list[str]:
+        """A copy of the subset in ``out``, and the command that refreshes it."""
+        shutil.copytree(self.folder, out)
+        return ["refresh", "--corpus", str(self.folder / "corpus"), "--subset", str(out / "chosen"), *REFRESH]
+
+    def check(self, spark, out: Path) -> None:
+        assert chosen_ids(spark, out) == self.ids
+        assert len(self.ids) == 30
+
+
+def chosen_ids(spark, folder: Path) -> list[str]:
+    subset = spark.read.format("delta").load(str(folder / "chosen"))
+    return subset.select("zip_id", "zip_rank").toArrow().sort_by("zip_rank")["zip_id"].to_pylist()
+
+
+@pytest.fixture(scope="module")
+def lake(spark, tmp_path_factory) -> Lake:
+    folder = tmp_path_factory.mktemp("lake")
+    then, now, corpus = folder / "then", folder / "now", str(folder / "then" / "corpus")
+
+    def add(records: list[dict]) -> None:
+        frame = spark.createDataFrame(records).coalesce(1)
+        frame.write.format("delta").mode("append").option(FEED, "true").save(corpus)
+
+    def refresh(out: Path) -> None:
+        options = {"id_column": "id", "budget": 15, "objective": "coverage", "parts": 2, "quiet": True}
+        refresh_subset(spark, corpus=corpus, subset=str(out / "chosen"), **options)
+
+    add(rows(150))
+    refresh(then)
+    shutil.copytree(then, now)
+    add(rows(200)[150:])
+    refresh(now)
+    return Lake(then, chosen_ids(spark, now))
+
+
+def with_delta() -> list[str]:
+    settings = [f"--conf={key}={value}" for key, value in DELTA_SETTINGS.items()]
+    return ["--packages", delta_coordinates(), *settings]
+
+
+# Two commands, one after the other, in one session.
+BOTH = """
+import json, sys
+from zipspark.cli import run
+sys.exit(max(run(arguments) for arguments in json.loads(sys.argv[1])))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -92,21 +157,43 @@ def test_spark_submit_on_a_local_cluster_with_the_yaml_file(folder, classic, tmp
     same_ids(folder, "cluster", classic)
 
 
-def test_spark_submit_sends_zipspark_to_a_standalone_cluster_that_has_none(folder, classic, tmp_path):
+@pytest.mark.delta
+def test_spark_submit_refreshes_on_a_local_cluster(spark, lake, tmp_path):
+    home = spark_home(tmp_path / "spark")
+    command = lake.refresh(tmp_path / "lake")
+    done = run(
+        [
+            str(home / "bin/spark-submit"),
+            *("--master", "local-cluster[2,1,1024]", *FEW, *with_delta()),
+            str(ROOT / "jobs/refresh_corpus.py"),
+            *("--config", str(ROOT / "conf/refresh.yml"), *command[1:], "--work-dir", str(tmp_path / "work")),
+        ],
+        tmp_path,
+        SPARK_HOME=str(home),
+        PYSPARK_PYTHON=sys.executable,
+    )
+    assert done.returncode == 0, done.stderr
+    lake.check(spark, tmp_path / "lake")
+
+
+@pytest.mark.delta
+def test_spark_submit_sends_zipspark_to_a_standalone_cluster_that_has_none(spark, folder, classic, lake, tmp_path):
     home = spark_home(tmp_path / "spark")
     python = python_without_zipspark(tmp_path / "python")
     missing = run([python, "-c", "import pyspark, zipspark"], tmp_path)
     assert missing.stderr.endswith("ModuleNotFoundError: No module named 'zipspark'\n")
+    (tmp_path / "both.py").write_text(BOTH)
+    work = ["--work-dir", str(tmp_path / "work")]
+    commands = [["select", *CHOICE, "--output", "standalone", *work], [*lake.refresh(tmp_path / "lake"), *work]]
     with standalone(home, workers=2) as master:
         done = run(
             [
                 str(home / "bin/spark-submit"),
-                *("--master", master, "--py-files", str(zipspark_zip(tmp_path))),
+                *("--master", master, "--py-files", str(zipspark_zip(tmp_path)), *with_delta()),
                 *("--conf", "spark.driver.host=127.0.0.1", "--conf", "spark.ui.enabled=false", *FEW),
                 # The first task waits until both workers have started theirs, so that none is left without work.
                 *("--conf", "spark.cores.max=2", "--conf", "spark.scheduler.minRegisteredResourcesRatio=1"),
-                str(ROOT / "jobs/select_subset.py"),
-                *(*CHOICE, "--output", "standalone", "--work-dir", str(tmp_path / "work")),
+                *(str(tmp_path / "both.py"), json.dumps(commands)),
             ],
             folder,
             SPARK_HOME=str(home),
@@ -115,6 +202,7 @@ def test_spark_submit_sends_zipspark_to_a_standalone_cluster_that_has_none(folde
         )
     assert done.returncode == 0, done.stderr
     same_ids(folder, "standalone", classic)
+    lake.check(spark, tmp_path / "lake")
     assert not list((tmp_path / "work").iterdir())
     logs = sorted(home.glob("work/app-*/*/stderr"))
     assert len(logs) == 2
