@@ -187,6 +187,7 @@ def test_a_worker_that_dies_where_tasks_are_not_retried(pool, checksum, tmp_path
 # Kills itself while Spark writes the table: slowed down, so that it is neither before nor behind that.
 KILLED_WHILE_WRITING = """
 import os, signal, sys, threading, time
+from pathlib import Path
 from zipspark.cli import run
 from zipspark.storage.output import Output
 from zipspark.storage.stages import Stages
@@ -196,16 +197,15 @@ def slowed(batches):
         time.sleep(5)
         yield batch
 
-def die_once_it_is_there(place):
-    while not place.exists():
+def die_once_it_is_there(folder):
+    while not list(Path(folder.path).rglob("_temporary")):
         time.sleep(0.01)
     os.kill(os.getpid(), signal.SIGKILL)
 
 def killing(write, folder_of):
     def writes(self, name, df, *more):
         if name == table:
-            place = folder_of(self).child(name).child("_temporary")
-            threading.Thread(target=die_once_it_is_there, args=[place], daemon=True).start()
+            threading.Thread(target=die_once_it_is_there, args=[folder_of(self).child(name)], daemon=True).start()
             df = df.mapInArrow(slowed, df.schema)
         return write(self, name, df, *more)
     return writes

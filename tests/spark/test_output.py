@@ -297,7 +297,7 @@ def test_a_stage_is_computed_once(spark, tmp_path, name):
         assert table.count() == table.count() == 10
         assert table.schema == frame.schema
         assert len(names_in(counts)) == 2
-        assert stages.path("scores").path == f"{tmp_path}/.{name}.work/scores"
+        assert names_in(tmp_path / f".{name}.work") == ["scores", "scores.json", "state.json"]
     assert names_in(tmp_path) == ["counts"]
 
 
@@ -354,7 +354,7 @@ def test_ctrl_c_in_the_middle_of_a_job_leaves_nothing(tmp_path, mode):
     overdue = threading.Timer(120, process.kill)
     overdue.start()
     try:
-        while process.poll() is None and not list(tmp_path.glob(".out.work/rows/_temporary/0/_temporary/*")):
+        while process.poll() is None and not list(tmp_path.glob(".out.work/rows/*/_temporary/0/_temporary/*")):
             time.sleep(0.05)
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)

@@ -138,6 +138,25 @@ def test_killed_after_each_stage_it_goes_on_from_there(undisturbed, killed, tmp_
     assert names_in(tmp_path) == ["out"]
 
 
+def test_a_killed_run_whose_server_still_writes_harms_nothing(undisturbed, killed, tmp_path, monkeypatch):
+    """A Connect server goes on when its client is gone: what it writes lies in a folder of its own, and is not read."""
+    pool, write, late = killed(1), Stages.write, []
+
+    def writes(self, name, df):
+        table = write(self, name, df)
+        if name == "samples" and not late:
+            late.append(name)
+            orphan = tmp_path / ".out.work" / name / "of-the-killed-run"
+            table.write.parquet(str(orphan))  # the same rows once more
+        return table
+
+    monkeypatch.setattr(Stages, "write", writes)
+    assert select(pool, tmp_path / "out", "--resume") == 0
+    assert late
+    assert manifest_of(tmp_path / "out")["checksum"] == manifest_of(undisturbed[0] / "out")["checksum"]
+    assert len(pq.read_table(tmp_path / "out" / "ledger")) == len(pq.read_table(undisturbed[0] / "out" / "ledger"))
+
+
 def test_killed_twice(undisturbed, killed, tmp_path, monkeypatch):
     pool = killed(1)
 
@@ -367,7 +386,7 @@ class TestAFailure:
             assert names_in(tmp_path) == [".out.work"]
             raise PySparkRuntimeError("a node is gone")
 
-        monkeypatch.setattr(pipeline, "chosen", fail)
+        monkeypatch.setattr(pipeline, "picked", fail)
         assert select(undisturbed[0] / "pool.jsonl", tmp_path / "out") == 4
         assert names_in(tmp_path) == []
 
@@ -419,12 +438,14 @@ class TestVerify:
     @pytest.fixture
     def chosen_again(self, spark, undisturbed, monkeypatch):
         """What is derived again is what was, without the work."""
+        manifest = manifest_of(undisturbed[0] / "out")
+        picked = pq.read_table(undisturbed[0] / "out" / "subset").sort_by("zip_rank")
         again = SimpleNamespace(
-            ledger=spark.read.parquet(str(undisturbed[0] / "out" / "ledger")),
-            manifest=manifest_of(undisturbed[0] / "out"),
+            picks=SimpleNamespace(picked=picked, checksum=manifest["checksum"]),
+            plan=SimpleNamespace(parts=manifest["parts"]),
         )
         monkeypatch.setattr("zipspark.verify.looked_at", lambda *_: None)
-        monkeypatch.setattr("zipspark.verify.chosen", lambda *_: again)
+        monkeypatch.setattr("zipspark.verify.picked", lambda *_: again)
 
     def test_the_same_by_another_library(self, whole, capsys):
         _, out = whole

@@ -4,9 +4,11 @@
 
     .out.work/
       state.json       whose the folder is: the key of the run (`claim`), its process
-      scores/          a stage, as Parquet
-      scores.json      its completion row, written behind it
-      samples/         one that a killed run has not completed: no row, so it is computed again
+      scores/1f3a/     a stage, as Parquet, in a folder of the run that wrote it
+      scores.json      its completion row, written behind it, which names that folder
+      samples/77b0/    one that a killed run has not completed: no row, so it is computed again
+
+A Connect server goes on for a while when its client was killed, so what two runs write never shares a folder.
 
 A run that was killed leaves its folder. With ``resume`` the next one with the same key reads what is complete there; so
 it ends with the same ranking, as everything between the stages is a function of them and of the key.
@@ -58,6 +60,7 @@ class Stages:
         self._spark = spark
         self._resume = resume
         self._key: str | None = None  # until `claim`
+        self._attempt = uuid.uuid4().hex[:8]  # what this run's folders are called
         self.reused: list[str] = []  # stages that an earlier run had completed
         self.folder = folder_of(engine) or _temporary(spark)
         self._read_state()
@@ -99,27 +102,28 @@ class Stages:
         else:
             self.folder.child(STATE).write_text(text)
 
-    def path(self, name: str) -> Place:
-        """Where the stage ``name`` is, written or not."""
-        return self.folder.child(name)
-
     def write(self, name: str, df: DataFrame) -> DataFrame:
         """Compute ``df``, once, and return the table that holds it: the same columns, all nullable."""
         if self._key is None:
             self.claim({})  # nobody can go on from here, but that it is in use can be seen
         assert self._key is not None
-        row = self.folder.child(f"{name}.json")
-        if self._resume and _is_complete(row, self._key) and self.path(name).exists():
+        row, tries = self.folder.child(f"{name}.json"), self.folder.child(name)
+        attempt = _attempt_of(row, self._key) if self._resume else None
+        if attempt is not None and tries.child(attempt).exists():
             self.reused.append(name)
         else:
+            attempt = self._attempt
             row.delete()
+            tries.delete()
             started = time.monotonic()
             # zstd takes 1.5 times lz4's time to write (0.9 s of 183 MB, two cores) for 0.6 of its bytes.
-            df.write.mode("overwrite").option("compression", "zstd").parquet(self.path(name).uri)
-            done = {"stage": name, "key": self._key, "seconds": round(time.monotonic() - started, 3), "at": _now()}
-            row.write_text(json.dumps(done))
+            df.write.mode("overwrite").option("compression", "zstd").parquet(tries.child(attempt).uri)
+            seconds = round(time.monotonic() - started, 3)
+            row.write_text(
+                json.dumps({"stage": name, "key": self._key, "attempt": attempt, "seconds": seconds, "at": _now()})
+            )
         # With its schema given, no task is started to look into a file for it.
-        return self._spark.read.schema(df.schema).parquet(self.path(name).pattern)
+        return self._spark.read.schema(df.schema).parquet(tries.child(attempt).pattern)
 
     def of(self, name: str) -> Callable[[DataFrame], DataFrame]:
         """What writes a DataFrame as the stage ``name``."""
@@ -193,11 +197,13 @@ def _temporary(spark: SparkSession) -> Place:
     raise UsageError("work_dir is needed where Spark runs on other machines: a folder that they all can reach")
 
 
-def _is_complete(row: Place, key: str) -> bool:
+def _attempt_of(row: Place, key: str) -> str | None:
+    """The folder that a completion row names; None where it is none, or of another run's key."""
     try:
-        return bool(json.loads(row.read_text())["key"] == key)
+        done = json.loads(row.read_text())
+        return str(done["attempt"]) if done["key"] == key else None
     except (OSError, ValueError, KeyError, TypeError):
-        return False
+        return None
 
 
 def is_running(state: Mapping[str, Any]) -> bool:
