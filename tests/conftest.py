@@ -2,8 +2,10 @@
 
 A process cannot have both, so the suite is run twice::
 
-    python -m pytest
+    python -m pytest --numprocesses=2 --dist=loadfile
     ZIPSPARK_TEST_REMOTE=1 python -m pytest tests/spark
+
+The first half may run in several processes, each with a session of its own; Connect servers want the same port.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import os
 
 import pytest
+from filelock import FileLock
 
 from zipspark.config import EngineOptions
 from zipspark.errors import EngineError
@@ -50,6 +53,13 @@ def session_and_delta(request):
 @pytest.fixture(scope="session")
 def spark(session_and_delta):
     return session_and_delta[0]
+
+
+@pytest.fixture
+def connect_port(tmp_path_factory):
+    """The port that every Connect server listens on: of two tests that start one the second waits."""
+    with FileLock(tmp_path_factory.getbasetemp().parent / "connect-port.lock"):
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -133,7 +133,7 @@ def test_one_core(folder, classic):
     same_ids(folder, "one", classic)
 
 
-def test_connect(folder, classic):
+def test_connect(folder, classic, connect_port):
     done = zipspark("select", *CHOICE, "--output", "connect", "--remote", "local[2]", "--json", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["checksum"] == classic["checksum"]

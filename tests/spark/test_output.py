@@ -346,7 +346,7 @@ with Output(sys.argv[1]) as out, Stages(spark, engine) as stages:
 @pytest.mark.skipif(os.environ.get("ZIPSPARK_TEST_REMOTE") == "1", reason="two Connect servers want the same port")
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["classic", "connect"])
-def test_ctrl_c_in_the_middle_of_a_job_leaves_nothing(tmp_path, mode):
+def test_ctrl_c_in_the_middle_of_a_job_leaves_nothing(tmp_path, connect_port, mode):
     environment = {key: value for key, value in os.environ.items() if "SPARK" not in key}  # of this process's session
     process = subprocess.Popen(
         [sys.executable, "-c", INTERRUPTED, str(tmp_path / "out"), mode], env=environment, stderr=subprocess.PIPE

@@ -78,7 +78,7 @@ def test_what_every_session_of_ours_has(spark):
 @alone
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["master", "remote"])
-def test_on_its_own_spark_runs_here_and_is_quiet(tmp_path, mode):
+def test_on_its_own_spark_runs_here_and_is_quiet(tmp_path, connect_port, mode):
     options = {"master": "", "remote": "remote='local[1]'"}[mode]
     said, noise = run(sys.executable, "-c", JOB.format(options=options), TMPDIR=str(tmp_path))
     assert said == f"local[{'*' if mode == 'master' else 1}]|zipspark|UTC|16|3"
