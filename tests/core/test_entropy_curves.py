@@ -269,7 +269,7 @@ def test_pictures_of_nothing_are_refused():
 
 def test_without_scipy_or_matplotlib_it_is_said_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(UsageError, match=r"pip install 'zipspark\[plots\]'"):
+    with pytest.raises(UsageError, match=r"pip install 'zipspark\[entropy\]'"):
         figure_of_curves([power()])
     monkeypatch.setitem(sys.modules, "scipy.optimize", None)
     with pytest.raises(UsageError, match=r"pip install 'zipspark\[entropy\]'"):

@@ -30,20 +30,36 @@ from zipspark.config.commands import (
     of_key,
     oversampling,
 )
+from zipspark.config.entropy import (
+    ENTROPY_SECTIONS,
+    CheckConfig,
+    CurvesConfig,
+    FitConfig,
+    LogConfig,
+    MeasureConfig,
+    PredictConfig,
+)
 from zipspark.config.pool import EngineOptions, PoolOptions
 
 __all__ = [
     "BESIDE",
+    "ENTROPY_SECTIONS",
     "MAX_WINDOW",
     "ZLIB_WINDOW",
+    "CheckConfig",
     "Choice",
     "CoreOptions",
+    "CurvesConfig",
     "EngineOptions",
+    "FitConfig",
     "GroupLimits",
     "LeakageConfig",
     "Limits",
+    "LogConfig",
     "MatrixConfig",
+    "MeasureConfig",
     "PoolOptions",
+    "PredictConfig",
     "RefreshConfig",
     "ScoreConfig",
     "SelectConfig",

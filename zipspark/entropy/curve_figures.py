@@ -189,7 +189,7 @@ def _figure(height: float = 4.6) -> tuple[Figure, Axes]:
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError:
-        raise UsageError("a picture needs matplotlib. Run: pip install 'zipspark[plots]'") from None
+        raise UsageError("a picture needs matplotlib. Run: pip install 'zipspark[entropy]'") from None
     figure = Figure(figsize=(8.0, height), layout="constrained")
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)

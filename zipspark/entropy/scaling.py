@@ -224,7 +224,8 @@ def fit_scaling_by_ratio(
 def points_of(curve: Curve, most: int = 20) -> tuple[Floats, Floats]:
     """(tokens, losses) of a curve in at most ``most`` stretches of equal log tokens, for `fit_scaling`.
 
-    A stretch has the mean loss of its rows, by tokens, at its last row. Raises `InputError` without tokens.
+    A stretch has the mean loss of its rows, by tokens, at the geometric mean of theirs: at its last row a falling loss
+    would stand too far right. Raises `InputError` without tokens.
     """
     if curve.tokens is None:
         raise InputError(f"{curve.name} has no tokens: log them, or give the tokens of a step")
@@ -235,8 +236,9 @@ def points_of(curve: Curve, most: int = 20) -> tuple[Floats, Floats]:
     edges = np.geomspace(n[0], n[-1], most + 1)[1:-1]
     stretch = np.searchsorted(edges, n, side="left")
     last = np.flatnonzero(np.diff(stretch, append=-1))
-    sums = np.add.reduceat(np.stack([spans * losses, spans]), np.concatenate([[0], last[:-1] + 1]), axis=1)
-    return n[last], sums[0] / sums[1]
+    weighed = np.stack([spans * losses, spans * np.log(n), spans])
+    loss, log_tokens, weight = np.add.reduceat(weighed, np.concatenate([[0], last[:-1] + 1]), axis=1)
+    return np.exp(log_tokens / weight), loss / weight
 
 
 def _points(tokens: Numbers, losses: Numbers, fewest: int) -> tuple[Floats, Floats]:

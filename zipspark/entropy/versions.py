@@ -179,10 +179,11 @@ def addition(known: Sequence[Version], version: Version, replace_values: bool = 
         said = ", ".join(f"{name} {was[name]!r} (now {now[name]!r})" for name in differing)
         raise InputError(
             f"version {version.version} is in the log already with another {said}: a name can only be filled in with "
-            "what was missing. Give another name to another version, or ask for the values to be replaced"
+            "what was missing. Give another name to another version, or replace the values (--replace)"
         )
-    # A row that is appended to correct another must be the later one also where `at` decides the order.
-    return None if was == now else replace(row, at=max(row.at or old.at, old.at) if old.at else row.at)
+    # A row that corrects others must be the latest one also where `at` decides the order, and clocks differ.
+    stamps = [one.at for one in (row, *known) if one.version == row.version and one.at]
+    return None if was == now else replace(row, at=max(stamps))
 
 
 def _over(old: Version, new: Version) -> Version:
