@@ -6,7 +6,6 @@ to date. `matrix` and `leakage` look at a pool.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from zipspark import core
@@ -35,24 +34,21 @@ __all__ = [
     "select",
 ]
 _ON_SPARK = {
-    "Selection": "zipspark.choosing",
-    "select": "zipspark.pipeline",
-    "Leakage": "zipspark.analysis",
-    "leakage": "zipspark.analysis",
-    "matrix": "zipspark.analysis",
-    "Refreshed": "zipspark.refresh",
-    "refresh_stream": "zipspark.streaming",
-    "refresh_subset": "zipspark.refresh",
+    "Selection": "choosing",
+    "select": "pipeline",
+    "Leakage": "analysis",
+    "leakage": "analysis",
+    "matrix": "analysis",
+    "Refreshed": "refresh",
+    "refresh_stream": "streaming",
+    "refresh_subset": "refresh",
 }
 
 
 def __getattr__(name: str) -> Any:
     # pyspark is an extra, and slow to import: it is needed only by those who ask for what runs on it.
     if name in _ON_SPARK:
-        try:
-            return getattr(import_module(_ON_SPARK[name]), name)
-        except ModuleNotFoundError as error:
-            if error.name and error.name.partition(".")[0] == "pyspark":
-                raise EngineError("pyspark is not installed. Run: pip install 'zipspark[spark]'") from None
-            raise
+        from zipspark.extras import on_spark
+
+        return getattr(on_spark(_ON_SPARK[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -28,7 +28,8 @@ from zipspark.config import (
     check_select,
 )
 from zipspark.errors import EXIT_DONE, EXIT_INTERRUPTED, InputError, UsageError, ZipsparkError
-from zipspark.flags import CONFIG_FLAG, SectionedCommand, asked, finish, flags_of, module, require
+from zipspark.extras import on_spark
+from zipspark.flags import CONFIG_FLAG, SectionedCommand, asked, finish, flags_of, require
 from zipspark.logs import log_on_stderr
 from zipspark.options import layered
 from zipspark.storage.cleaning import leftovers, remove
@@ -85,7 +86,7 @@ def refresh(config: str | None, **flags: Any) -> None:
     """
     options = asked(RefreshConfig, flags, config)
     check_refresh(options)
-    done = module("refresh").refresh_to(options)
+    done = on_spark("refresh").refresh_to(options)
     finish(options, str(done), done.to_dict())
 
 
@@ -99,7 +100,7 @@ def matrix(config: str | None, **flags: Any) -> None:
     """
     options = asked(MatrixConfig, flags, config)
     require(options, "input")
-    found = module("analysis").matrix_to(options)
+    found = on_spark("analysis").matrix_to(options)
     written = f"matrix: {options.output}/matrix" if options.output else None
     finish(options, found, found.to_dict() | {"output": options.output}, written)
 
@@ -114,7 +115,7 @@ def leakage(config: str | None, **flags: Any) -> None:
     """
     options = asked(LeakageConfig, flags, config)
     require(options, "input", "against", "output")
-    found = module("analysis").leakage_to(options)
+    found = on_spark("analysis").leakage_to(options)
     finish(options, found, found.to_dict(), f"items: {options.output}/leakage")
 
 
@@ -127,7 +128,7 @@ def verify(output: str, **flags: Any) -> int:
     OUT is a folder, or the schema of --output-schema. Example: zipspark verify chosen
     """
     options = asked(EngineOptions, flags | {"output": output}, None)
-    found = module("verify").verify(options)
+    found = on_spark("verify").verify(options)
     finish(options, str(found), found.to_dict())
     return int(found.exit_code)
 
@@ -241,7 +242,7 @@ def _interrupts() -> Iterator[Callable[[], bool]]:
 
 
 def _pipeline() -> Any:
-    return module("pipeline")
+    return on_spark("pipeline")
 
 
 def _stopped(arguments: Sequence[str]) -> int:

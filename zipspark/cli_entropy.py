@@ -18,7 +18,8 @@ from zipspark.config import (
     PredictConfig,
 )
 from zipspark.errors import UsageError
-from zipspark.flags import CONFIG_FLAG, SectionedCommand, asked, finish, flags_of, module, require
+from zipspark.extras import on_spark
+from zipspark.flags import CONFIG_FLAG, SectionedCommand, asked, finish, flags_of, require
 
 
 class EntropyCommand(SectionedCommand):
@@ -50,7 +51,7 @@ def measure(config: str | None, **flags: Any) -> None:
     """
     options = asked(MeasureConfig, flags, config)
     require(options, "input")
-    _say(options, module("entropy_jobs").measure_to(options))
+    _say(options, on_spark("entropy_jobs").measure_to(options))
 
 
 @entropy.command(cls=EntropyCommand)
@@ -63,7 +64,7 @@ def log(config: str | None, **flags: Any) -> None:
     """
     options = asked(LogConfig, flags, config)
     require(options, "log", "version")
-    _say(options, module("entropy_jobs").log_to(options))
+    _say(options, on_spark("entropy_jobs").log_to(options))
 
 
 @entropy.command(cls=EntropyCommand)
@@ -76,7 +77,7 @@ def fit(config: str | None, **flags: Any) -> None:
     """
     options = asked(FitConfig, flags, config)
     require(options, "log")
-    _say(options, module("entropy_jobs").fit_to(options))
+    _say(options, on_spark("entropy_jobs").fit_to(options))
 
 
 @entropy.command(cls=EntropyCommand)
@@ -88,7 +89,7 @@ def check(config: str | None, **flags: Any) -> int:
     Example: zipspark entropy check --log versions.csv --version v5 --policy policy.yml
     """
     options = asked(CheckConfig, flags, config)
-    found = module("entropy_jobs").check_to(options)
+    found = on_spark("entropy_jobs").check_to(options)
     _say(options, found)
     return int(found.exit_code)
 
@@ -105,7 +106,7 @@ def curves(config: str | None, **flags: Any) -> None:
     options = asked(CurvesConfig, flags, config)
     if not options.curves:
         raise UsageError("curves must be given: training output, a file or folder for each run")
-    _say(options, module("entropy_jobs").curves_to(options))
+    _say(options, on_spark("entropy_jobs").curves_to(options))
 
 
 @entropy.command(cls=EntropyCommand)
@@ -118,7 +119,7 @@ def predict(config: str | None, **flags: Any) -> None:
     """
     options = asked(PredictConfig, flags, config)
     require(options, "tokens")
-    _say(options, module("entropy_jobs").predict_to(options))
+    _say(options, on_spark("entropy_jobs").predict_to(options))
 
 
 def _say(options: Any, found: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import logging
 import sys
@@ -15,7 +14,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from rich.console import Console
 
-from zipspark.errors import EngineError, UsageError
+from zipspark.errors import UsageError
 from zipspark.limits import Until
 from zipspark.options import SECTIONS, is_switch, layered, options_of, read_config_file, shown
 
@@ -97,16 +96,6 @@ def _plain(kind: Any) -> Any:
 
 
 CONFIG_FLAG = click.option("--config", metavar="FILE", help="YAML file with any of these options; flags win over it.")
-
-
-def module(name: str) -> Any:
-    """A module of zipspark's, imported once the options are known to be right: pyspark takes a second."""
-    try:
-        return importlib.import_module(f"zipspark.{name}")
-    except ModuleNotFoundError as error:
-        if error.name and error.name.partition(".")[0] == "pyspark":
-            raise EngineError("pyspark is not installed. Run: pip install 'zipspark[spark]'") from None
-        raise
 
 
 def asked(model: type[Any], flags: dict[str, Any], config: str | None) -> Any:

@@ -21,7 +21,8 @@ import numpy.typing as npt
 from zipspark.core.codecs import Codec
 from zipspark.core.presets import content_hash
 from zipspark.core.zstd_codec import HEADER_SAMPLES, ZstdCodec
-from zipspark.errors import InputError, UsageError
+from zipspark.errors import InputError
+from zipspark.extras import needs
 from zipspark.units import format_bytes
 
 if TYPE_CHECKING:
@@ -149,10 +150,8 @@ class Matrix:
 
     def figure(self) -> Figure:
         """A heat map, groups in the order of `order`. Raises `UsageError` where matplotlib is not installed."""
-        try:
+        with needs("a picture needs matplotlib", "plots"):
             from matplotlib.figure import Figure
-        except ModuleNotFoundError:
-            raise UsageError("a picture needs matplotlib. Run: pip install 'zipspark[plots]'") from None
         order = [self.groups.index(name) for name in self.order()]
         names = [_short(self.groups[index]) for index in order]
         shades = np.vstack([self.alone[order], self.values[np.ix_(order, order)]])

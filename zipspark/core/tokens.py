@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from zipspark.errors import InputError, UsageError
+from zipspark.errors import InputError
+from zipspark.extras import needs
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -84,12 +85,8 @@ def _in_task(packed: bytes) -> TokenCounter:
 
 @lru_cache(maxsize=2)  # a worker runs many tasks, and loading takes up to a second
 def _loaded(json: str, name: str) -> Tokenizer:
-    try:
+    with needs("tokenizer needs the tokenizers library, which is not installed", "tokens"):
         from tokenizers import Tokenizer
-    except ImportError:
-        raise UsageError(
-            "tokenizer needs the tokenizers library, which is not installed. Run: pip install 'zipspark[tokens]'"
-        ) from None
     try:
         tokenizer = Tokenizer.from_str(json)
     except Exception as error:  # the library raises nothing narrower

@@ -16,6 +16,7 @@ from zipspark.entropy.scaling import Scaling, ScalingByRatio
 from zipspark.entropy.scaling_law import FARTHEST, Prediction
 from zipspark.entropy.training import Curve
 from zipspark.errors import InputError, UsageError
+from zipspark.extras import needs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -186,10 +187,8 @@ def _finish(axes: Axes, law: Scaling | ScalingByRatio, formula: str) -> None:
 
 
 def _figure(height: float = 4.6) -> tuple[Figure, Axes]:
-    try:
+    with needs("a picture needs matplotlib", "entropy"):
         from matplotlib.figure import Figure
-    except ModuleNotFoundError:
-        raise UsageError("a picture needs matplotlib. Run: pip install 'zipspark[entropy]'") from None
     figure = Figure(figsize=(8.0, height), layout="constrained")
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)

@@ -24,6 +24,7 @@ import numpy as np
 from zipspark.entropy.grokking import Skill, shown, skills_in_common, table_of_skills
 from zipspark.entropy.training import Curve, FirstEpoch, Floats, first_epoch
 from zipspark.errors import InputError, UsageError
+from zipspark.extras import needs
 
 _END = 0.1  # of an epoch, over which a curve's loss at its end is averaged
 FEWEST_ROWS = 3  # for a slope: two rows have one whatever they are
@@ -174,10 +175,8 @@ def falling(curve: Curve) -> Floats:
     >>> falling(Curve("v1", [1, 2, 3, 4], [4.0, 2.0, 3.0, 1.0])).tolist()
     [4.0, 2.5, 2.5, 1.0]
     """
-    try:
+    with needs("the speed of a curve needs scipy", "entropy"):
         from scipy.optimize import isotonic_regression  # type: ignore[import-untyped,unused-ignore]
-    except ModuleNotFoundError:
-        raise UsageError("the speed of a curve needs scipy. Run: pip install 'zipspark[entropy]'") from None
     weights = np.maximum(curve.spans, 1e-9)  # a row logged before any token weighs nothing
     made: Floats = np.asarray(isotonic_regression(curve.losses, weights=weights, increasing=False).x)
     return made

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from zipspark.entropy.versions import Version
 from zipspark.errors import InputError, UsageError
+from zipspark.extras import needs
 
 Floats = npt.NDArray[np.float64]
 
@@ -52,10 +53,8 @@ def of_one_codec(versions: Sequence[Version], codec: str | None, least: int) -> 
 
 def load_scipy() -> tuple[Any, Any]:
     """Its modules ``optimize`` and ``special``."""
-    try:
+    with needs("a fit needs scipy", "entropy"):
         from scipy import optimize, special  # type: ignore[import-untyped,unused-ignore]
-    except ModuleNotFoundError:
-        raise UsageError("a fit needs scipy. Run: pip install 'zipspark[entropy]'") from None
     return optimize, special
 
 

@@ -11,7 +11,7 @@ from zipspark.entropy.bands import Band
 from zipspark.entropy.law import Law
 from zipspark.entropy.versions import Version, merged
 from zipspark.entropy.warning import Verdict
-from zipspark.errors import UsageError
+from zipspark.extras import needs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -145,8 +145,6 @@ def _name(axes: Axes, x: Iterable[float], y: Iterable[float], names: Sequence[st
 
 
 def _figure(width: float) -> Figure:
-    try:
+    with needs("a picture needs matplotlib", "entropy"):
         from matplotlib.figure import Figure
-    except ModuleNotFoundError:
-        raise UsageError("a picture needs matplotlib. Run: pip install 'zipspark[entropy]'") from None
     return Figure(figsize=(width, 5.2), layout="constrained")

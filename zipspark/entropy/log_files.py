@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from zipspark.errors import InputError, UsageError
+from zipspark.extras import needs
 
 logger = logging.getLogger("zipspark")
 
@@ -52,10 +53,8 @@ def log_file(path: str | os.PathLike[str]) -> Path:
 @contextmanager
 def locked(file: Path, wait: float) -> Iterator[None]:
     """For one writer at a time; a killed one's lock is free again. Raises `InputError` after ``wait`` seconds."""
-    try:
+    with needs("writing a log needs filelock", "entropy"):
         from filelock import FileLock, Timeout
-    except ModuleNotFoundError:
-        raise UsageError("writing a log needs filelock. Run: pip install 'zipspark[entropy]'") from None
     if not file.parent.is_dir():  # FileLock would make it, and a folder with a typing error is none
         raise InputError(f"log {file} cannot be written: folder {file.parent} is not there; make it first")
     lock = FileLock(file.with_name(f".{file.name}.lock"), timeout=wait)

@@ -17,7 +17,8 @@ from itertools import permutations
 import numpy as np
 import numpy.typing as npt
 
-from zipspark.errors import InputError, UsageError
+from zipspark.errors import InputError
+from zipspark.extras import needs
 
 Floats = npt.NDArray[np.float64]
 
@@ -51,10 +52,8 @@ def ranks(first: npt.ArrayLike, second: npt.ArrayLike) -> Ranks:
     >>> found.spearman, round(found.spearman_p, 4), found.exact
     (-1.0, 0.0833, True)
     """
-    try:
+    with needs("rank correlations need scipy", "entropy"):
         from scipy import stats  # type: ignore[import-untyped,unused-ignore]
-    except ModuleNotFoundError:
-        raise UsageError("rank correlations need scipy. Run: pip install 'zipspark[entropy]'") from None
     x, y = (np.asarray(values, dtype=float) for values in (first, second))
     if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
         raise InputError(f"a rank correlation needs at least 3 values that differ, got {len(x)}")

@@ -10,9 +10,9 @@ import numpy as np
 
 from zipspark.entropy.scaling_profile import Floats, Part, Profile
 from zipspark.errors import InputError, UsageError
+from zipspark.extras import needs
 
 FARTHEST = 10  # times the largest N fitted: issue 6; beyond, the floor decides, and no point has shown it
-_SCIPY = "a fit needs scipy. Run: pip install 'zipspark[entropy]'"
 _BESIDE = 0.2  # of the range of H, so far outside of it lines are believed
 
 
@@ -90,10 +90,8 @@ def profile_of(n: Floats, losses: Floats, h: Floats, varies: tuple[Part, ...], l
     Raises `UsageError` for a level that is none and where scipy is not installed, `InputError` for losses that do not
     fall with tokens.
     """
-    try:
+    with needs("a fit needs scipy", "entropy"):
         from scipy.stats import t  # type: ignore[import-untyped,unused-ignore]
-    except ModuleNotFoundError:
-        raise UsageError(_SCIPY) from None
     if not 0 < level < 1:
         raise UsageError(f"level of the intervals must be between 0 and 1, got {level!r}")
     _check_fall(np.log(n), np.log(losses), h)
@@ -105,10 +103,8 @@ def profile_of(n: Floats, losses: Floats, h: Floats, varies: tuple[Part, ...], l
 
 def _huber(profile: Profile, delta: float) -> Floats:
     """Floors, height and shape (p,) of the smallest Huber loss of log predicted - log measured."""
-    try:
+    with needs("a fit needs scipy", "entropy"):
         from scipy.optimize import least_squares, minimize  # type: ignore[import-untyped,unused-ignore]
-    except ModuleNotFoundError:
-        raise UsageError(_SCIPY) from None
     count = profile.floors + 1
     logs = np.log(profile.losses)
     lower = np.concatenate([np.zeros(count), profile.bounds[0]])

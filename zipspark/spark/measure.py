@@ -8,45 +8,19 @@ that of a sample of it where it is larger.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pyarrow as pa
-import zstandard
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from zipspark.core.seen import lowest_share
+from zipspark.entropy.streams import WINDOW, Stream
 from zipspark.spark.batches import batch, spark_schema
 from zipspark.spark.samples import choosable
 
-LIMIT_BYTES = 64 * 2**20  # most bytes of a set that are measured
-LEVEL = 3
+LIMIT_BYTES = WINDOW  # most bytes of a set that are measured
 RATIOS = pa.schema([("set", pa.string()), ("rows", pa.int64()), ("bytes", pa.int64()), ("compressed", pa.int64())])
-
-
-@dataclass
-class _Stream:
-    """Samples of one set on their way through one zstd stream, up to ``limit`` bytes."""
-
-    limit: int
-    rows: int = 0
-    size: int = 0
-    compressed: int = 0
-    _stream: zstandard.ZstdCompressionObj = field(init=False)
-
-    def __post_init__(self) -> None:
-        window = max(20, min(26, (max(self.limit, 1) - 1).bit_length()))
-        parameters = zstandard.ZstdCompressionParameters.from_level(LEVEL, window_log=window, enable_ldm=True)
-        self._stream = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
-
-    def feed(self, sample: bytes) -> None:
-        if self.size + len(sample) <= self.limit:
-            self.rows += 1
-            self.size += len(sample)
-            self.compressed += len(self._stream.compress(sample))
-
-    def finish(self) -> tuple[int, int, int]:
-        return self.rows, self.size, self.compressed + len(self._stream.flush())
 
 
 @dataclass(frozen=True)
@@ -55,7 +29,7 @@ class _Measure:
     dedup: bool  # copies count once in the pool
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        streams = {name: _Stream(limit) for name, limit in self.limits.items()}
+        streams = {name: Stream("zstd", limit=limit) for name, limit in self.limits.items()}
         previous = None
         for rows in batches:
             columns = [rows.column(name).to_pylist() for name in ("content", "text", "chosen")]
@@ -66,7 +40,7 @@ class _Measure:
                     streams["random"].feed(text)
                     streams["pool"].feed(text)
                 previous = content
-        measured = [(name, *stream.finish()) for name, stream in streams.items()]
+        measured = [(name, stream.rows, stream.size, stream.finish()) for name, stream in streams.items()]
         yield batch(RATIOS, dict(zip(RATIOS.names, zip(*measured, strict=True), strict=True)))
 
 

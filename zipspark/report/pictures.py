@@ -1,0 +1,69 @@
+"""Figures on their way to files: what ``--plot FILE`` writes."""
+
+from __future__ import annotations
+
+import io
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from zipspark.errors import InputError, UsageError
+from zipspark.extras import needs
+from zipspark.storage.places import Place
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass
+class Picture:
+    """Figures on their way to FILE and to its neighbours; a FILE that cannot be written is refused before the work."""
+
+    name: str | None  # None: none is wanted
+    _made: dict[str, Figure] = field(default_factory=dict)  # what comes behind the name's stem -> figure
+
+    def __post_init__(self) -> None:
+        if self.name is None:
+            return
+        with needs("a picture needs matplotlib", "entropy"):
+            from matplotlib.backend_bases import FigureCanvasBase
+        known = FigureCanvasBase.filetypes
+        if self._format not in known:
+            raise UsageError(f"plot must end in one of .{', .'.join(sorted(known))}, got {self.name!r}")
+        place = Place.parse(self.name)
+        if place.is_dir():
+            raise InputError(f"plot {place} is a folder: name a file")
+        place.check_writable()
+
+    @property
+    def _format(self) -> str:
+        return os.path.splitext(self.name or "")[1].removeprefix(".").lower()
+
+    def add(self, suffix: str, figure: Figure) -> None:
+        self._made[suffix] = figure
+
+    def save(self) -> tuple[str, ...]:
+        """Write all; each file is there whole or not at all. Returns their names."""
+        written = []
+        for suffix, figure in self._made.items():
+            stem, ending = os.path.splitext(self.name or "")
+            picture = io.BytesIO()
+            figure.savefig(picture, format=self._format, dpi=120)
+            written.append(f"{stem}{suffix}{ending}")
+            _write(Place.parse(written[-1]), picture.getvalue())
+        return tuple(written)
+
+
+def _write(place: Place, data: bytes) -> None:
+    new = place.parent.child(f".{place.name}.new") if place.renames else place
+    try:
+        if place.renames:
+            place.parent.make_dir()
+        with new.filesystem.open_output_stream(new.path) as stream:
+            stream.write(data)
+        if place.renames:
+            new.rename(place)
+    except OSError as error:
+        if place.renames:
+            new.delete()
+        raise InputError(f"plot {place} cannot be written: {error}") from None
