@@ -61,9 +61,9 @@ class Lake:
     ids: list[str]
 
     def refresh(self, out: Path) -> list[str]:
-        """A copy of the subset in ``out``, and the command that refreshes it."""
+        """A copy of the subset in ``out``, and the job that refreshes it."""
         shutil.copytree(self.folder, out)
-        return ["refresh", "--corpus", str(self.folder / "corpus"), "--subset", str(out / "chosen"), *REFRESH]
+        return [REFRESH_JOB, "--corpus", str(self.folder / "corpus"), "--subset", str(out / "chosen"), *REFRESH]
 
     def check(self, spark, out: Path) -> None:
         assert chosen_ids(spark, out) == self.ids
@@ -101,11 +101,16 @@ def with_delta() -> list[str]:
     return ["--packages", delta_coordinates(), *settings]
 
 
-# Two commands, one after the other, in one session.
+SELECT, REFRESH_JOB = str(ROOT / "jobs/select_subset.py"), str(ROOT / "jobs/refresh_corpus.py")
+# Both jobs, one after the other: most of a run's time is the start of its engine.
 BOTH = """
-import json, sys
-from zipspark.cli import run
-sys.exit(max(run(arguments) for arguments in json.loads(sys.argv[1])))
+import json, runpy, sys
+for sys.argv in json.loads(sys.argv[1]):
+    try:
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    except SystemExit as end:
+        if end.code:
+            raise
 """
 
 
@@ -140,14 +145,17 @@ def test_connect(folder, classic, connect_port):
     same_ids(folder, "connect", classic)
 
 
-def test_spark_submit_on_a_local_cluster_with_the_yaml_file(folder, classic, tmp_path):
+@pytest.mark.delta
+def test_spark_submit_on_a_local_cluster_with_the_yaml_files(spark, folder, classic, lake, tmp_path):
     home = spark_home(tmp_path / "spark")
+    (tmp_path / "both.py").write_text(BOTH)
+    select = [SELECT, "--config", str(ROOT / "conf/select.yml"), *CHOICE, "--output", "cluster"]
+    refresh = [*lake.refresh(tmp_path / "lake"), "--config", str(ROOT / "conf/refresh.yml")]
     done = run(
         [
             str(home / "bin/spark-submit"),
-            *("--master", "local-cluster[2,1,1024]", *FEW),
-            str(ROOT / "jobs/select_subset.py"),
-            *("--config", str(ROOT / "conf/select.yml"), *CHOICE, "--output", "cluster"),
+            *("--master", "local-cluster[2,1,1024]", *FEW, *with_delta()),
+            *(str(tmp_path / "both.py"), json.dumps([select, [*refresh, "--work-dir", str(tmp_path / "work")]])),
         ],
         folder,
         SPARK_HOME=str(home),
@@ -155,24 +163,6 @@ def test_spark_submit_on_a_local_cluster_with_the_yaml_file(folder, classic, tmp
     )
     assert done.returncode == 0, done.stderr
     same_ids(folder, "cluster", classic)
-
-
-@pytest.mark.delta
-def test_spark_submit_refreshes_on_a_local_cluster(spark, lake, tmp_path):
-    home = spark_home(tmp_path / "spark")
-    command = lake.refresh(tmp_path / "lake")
-    done = run(
-        [
-            str(home / "bin/spark-submit"),
-            *("--master", "local-cluster[2,1,1024]", *FEW, *with_delta()),
-            str(ROOT / "jobs/refresh_corpus.py"),
-            *("--config", str(ROOT / "conf/refresh.yml"), *command[1:], "--work-dir", str(tmp_path / "work")),
-        ],
-        tmp_path,
-        SPARK_HOME=str(home),
-        PYSPARK_PYTHON=sys.executable,
-    )
-    assert done.returncode == 0, done.stderr
     lake.check(spark, tmp_path / "lake")
 
 
@@ -184,7 +174,7 @@ def test_spark_submit_sends_zipspark_to_a_standalone_cluster_that_has_none(spark
     assert missing.stderr.endswith("ModuleNotFoundError: No module named 'zipspark'\n")
     (tmp_path / "both.py").write_text(BOTH)
     work = ["--work-dir", str(tmp_path / "work")]
-    commands = [["select", *CHOICE, "--output", "standalone", *work], [*lake.refresh(tmp_path / "lake"), *work]]
+    commands = [[SELECT, *CHOICE, "--output", "standalone", *work], [*lake.refresh(tmp_path / "lake"), *work]]
     with standalone(home, workers=2) as master:
         done = run(
             [
