@@ -30,6 +30,7 @@ from zipspark.spark.scores import scored
 from zipspark.storage.inputs import Source, resolve
 from zipspark.storage.output import Output
 from zipspark.storage.stages import Stages
+from zipspark.units import shortened
 
 EXCERPT = 200  # characters of a matched span that are shown
 _SHOWN = 10  # items in a summary
@@ -272,4 +273,4 @@ def _write_picture(found: Matrix, output: Output) -> None:
 def _short(text: str, most: int = 14) -> str:
     """One line of at most so many characters."""
     line = " ".join(text.split())
-    return line if len(line) <= most else f"{line[: most - 1]}…"
+    return shortened(line, most)

@@ -125,3 +125,12 @@ def format_bytes(size: float) -> str:
         if size >= limit:
             return f"{size / limit:.1f} {name}"
     return f"{int(size)} B"
+
+
+def shortened(text: str, most: int = 28) -> str:
+    """At most so many characters of a name that has to fit somewhere.
+
+    >>> shortened("a name that is long", 10)
+    'a name th…'
+    """
+    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -23,7 +23,7 @@ from zipspark.core.presets import content_hash
 from zipspark.core.zstd_codec import HEADER_SAMPLES, ZstdCodec
 from zipspark.errors import InputError
 from zipspark.extras import needs
-from zipspark.units import format_bytes
+from zipspark.units import format_bytes, shortened
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -153,7 +153,7 @@ class Matrix:
         with needs("a picture needs matplotlib", "plots"):
             from matplotlib.figure import Figure
         order = [self.groups.index(name) for name in self.order()]
-        names = [_short(self.groups[index]) for index in order]
+        names = [shortened(self.groups[index]) for index in order]
         shades = np.vstack([self.alone[order], self.values[np.ix_(order, order)]])
         side = min(24.0, 3.5 + 0.62 * len(names))
         figure = Figure(figsize=(side + 1.5, side), layout="constrained")
@@ -271,7 +271,3 @@ def _first(samples: Sequence[bytes], size: int) -> list[bytes]:
 
 def _named(names: Sequence[str]) -> list[str]:
     return [*names[:SHOWN], *(["..."] if len(names) > SHOWN else [])]
-
-
-def _short(name: str, most: int = 28) -> str:
-    return name if len(name) <= most else f"{name[: most - 1]}…"

@@ -17,6 +17,7 @@ from zipspark.entropy.scaling_law import FARTHEST, Prediction
 from zipspark.entropy.training import Curve
 from zipspark.errors import InputError, UsageError
 from zipspark.extras import needs
+from zipspark.units import shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,7 +42,7 @@ def figure_of_curves(curves: Sequence[Curve], comparison: Comparison | None = No
         there = done > 0  # the axis is one of logs
         color = f"C{at % 10}"
         axes.plot(done[there], curve.losses[there], color=color, alpha=0.35, linewidth=0.8)
-        axes.plot(done[there], falling(curve)[there], color=color, linewidth=1.8, label=_short(curve.name))
+        axes.plot(done[there], falling(curve)[there], color=color, linewidth=1.8, label=shortened(curve.name))
         speed = timed.get(curve.name)
         if by_tokens and speed and speed.tokens_to_loss:
             axes.plot([speed.tokens_to_loss], [speed.loss], "o", color=color, markersize=7, zorder=5)
@@ -81,7 +82,7 @@ def figure_of_ratios(comparison: Comparison) -> Figure:
         places = np.arange(len(rows)) + (at - (len(names) - 1) / 2) * thick
         bars = axes.barh(places, values, thick * 0.92, label=name, color=f"C{at % 10}")
         axes.bar_label(bars, [f"{value:.2f}" if value else "" for value in values], padding=3, fontsize=9)
-    axes.set_yticks(range(len(rows)), [_short(row.name) for row in rows])
+    axes.set_yticks(range(len(rows)), [shortened(row.name) for row in rows])
     axes.invert_yaxis()
     axes.margins(x=0.12)
     axes.set_xlabel("bytes / compressed bytes (higher: more redundant)")
@@ -102,7 +103,7 @@ def figure_of_skills(curve: Curve, found: Sequence[Skill]) -> Figure:
         steps, values = curve.metrics[skill.metric]
         color = f"C{at % 10}"
         when = "not reached" if skill.step is None else f"step {skill.step:,}"
-        axes.plot(steps, values, color=color, label=f"{_short(skill.metric)}: {when}")
+        axes.plot(steps, values, color=color, label=f"{shortened(skill.metric)}: {when}")
         if skill.step is not None:
             axes.plot([skill.step], [values[np.searchsorted(steps, skill.step)]], "o", color=color, markersize=7)
     for threshold in sorted({skill.threshold for skill in found}):
@@ -111,7 +112,7 @@ def figure_of_skills(curve: Curve, found: Sequence[Skill]) -> Figure:
         axes.set_xscale("log")
     axes.set_xlabel("steps")
     axes.set_ylabel("metric (dotted: threshold)")
-    axes.set_title(f"When skills came to stay: {_short(curve.name)}")
+    axes.set_title(f"When skills came to stay: {shortened(curve.name)}")
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
     return figure
 
@@ -198,7 +199,3 @@ def _figure(height: float = 4.6) -> tuple[Figure, Axes]:
 def _legend(axes: Axes, lines: int) -> None:
     if lines <= _NAMED:
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
-
-
-def _short(name: str, most: int = 28) -> str:
-    return name if len(name) <= most else f"{name[: most - 1]}…"

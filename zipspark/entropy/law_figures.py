@@ -12,6 +12,7 @@ from zipspark.entropy.law import Law
 from zipspark.entropy.versions import Version, merged
 from zipspark.entropy.warning import Verdict
 from zipspark.extras import needs
+from zipspark.units import shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -140,8 +141,14 @@ def _name(axes: Axes, x: Iterable[float], y: Iterable[float], names: Sequence[st
     axes.margins(x=0.12)  # a name stands to the right of its point
     if len(names) <= NAMED:
         for across, up, name in zip(x, y, names, strict=True):
-            short = name if len(name) <= 24 else f"{name[:23]}…"
-            axes.annotate(short + after, (across, up), xytext=(6, 5), textcoords="offset points", fontsize=9, zorder=5)
+            axes.annotate(
+                shortened(name) + after,
+                (across, up),
+                xytext=(6, 5),
+                textcoords="offset points",
+                fontsize=9,
+                zorder=5,
+            )
 
 
 def _figure(width: float) -> Figure:
