@@ -21,6 +21,7 @@ from zipspark.entropy_jobs import measure_to
 from zipspark.errors import InputError
 from zipspark.options import layered
 from zipspark.spark import entropy
+from zipspark.storage import version_logs
 from zipspark.storage.deltas import Table
 from zipspark.storage.refreshes import HISTORY
 
@@ -153,11 +154,11 @@ def test_a_log_in_the_catalog_is_filled_in(spark, tmp_path):
         table = Table.parse(f"{schema}.versions")
         ahead = {"at": datetime.now(UTC) + timedelta(days=1)}  # the clock of another machine
         for more in ({"ratio": 3.9, "codec": "zstd", "groups": {"web": 3.5}}, {"loss": 1.7, **ahead}):
-            entropy.add_version(spark, table, Version("v1", **more))
+            version_logs.add_version(spark, table, Version("v1", **more))
         for _ in range(2):
-            row = entropy.add_version(spark, table, Version("v1", loss=1.8), replace_values=True)
+            row = version_logs.add_version(spark, table, Version("v1", loss=1.8), replace_values=True)
         assert (row.ratio, row.codec, row.loss, row.groups) == (3.9, "zstd", 1.8, {"web": 3.5})
-        assert entropy.read_versions(spark, table) == [row]
+        assert version_logs.read_versions(spark, table) == [row]
         assert table.read(spark).count() == 3  # the fourth said nothing new
     finally:
         spark.sql(f"DROP SCHEMA {schema} CASCADE")
@@ -169,7 +170,7 @@ def test_two_writers_at_once_lose_no_row(spark, tmp_path):
     table = Table.parse(str(tmp_path / "versions"))
 
     def write(name: str) -> None:
-        entropy.add_version(spark, table, Version(name, ratio=3.9))
+        version_logs.add_version(spark, table, Version(name, ratio=3.9))
 
     with ThreadPoolExecutor(2) as threads:
         for done in [threads.submit(write, name) for name in ("a", "b")]:
@@ -180,30 +181,30 @@ def test_two_writers_at_once_lose_no_row(spark, tmp_path):
 @pytest.mark.delta
 def test_a_writer_that_looked_before_another_wrote_looks_again(spark, tmp_path, monkeypatch):
     table = Table.parse(str(tmp_path / "versions"))
-    entropy.add_version(spark, table, Version("v1", ratio=3.9))
-    read, looks = entropy._read, []
+    version_logs.add_version(spark, table, Version("v1", ratio=3.9))
+    read, looks = version_logs._read, []
 
     def slow(*arguments):
         """Between a look and the write the other writer says the same name."""
         found = read(*arguments)
         looks.append(len(found))
         if len(looks) == 1:
-            entropy.add_version(spark, table, Version("v2", ratio=4.1))
+            version_logs.add_version(spark, table, Version("v2", ratio=4.1))
         return found
 
-    monkeypatch.setattr(entropy, "_read", slow)
+    monkeypatch.setattr(version_logs, "_read", slow)
     with pytest.raises(InputError, match=r"v2 is in the log already with another ratio 4.1 \(now 4.2\)"):
-        entropy.add_version(spark, table, Version("v2", ratio=4.2))
-    assert [row.ratio for row in entropy.read_versions(spark, table)] == [3.9, 4.1]
+        version_logs.add_version(spark, table, Version("v2", ratio=4.2))
+    assert [row.ratio for row in version_logs.read_versions(spark, table)] == [3.9, 4.1]
 
 
 @pytest.mark.delta
 def test_a_folder_of_something_else_becomes_no_log(spark, pool, tmp_path, capsys):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(InputError, match="folder with something else in it"):
-        entropy.add_version(spark, Table.parse(str(tmp_path)), Version("v1", ratio=3.9))
+        version_logs.add_version(spark, Table.parse(str(tmp_path)), Version("v1", ratio=3.9))
     with pytest.raises(InputError, match=r"is a file: a log in a file ends in \.csv or \.parquet"):
-        entropy.add_version(spark, Table.parse(str(tmp_path / "file")), Version("v1", ratio=3.9))
+        version_logs.add_version(spark, Table.parse(str(tmp_path / "file")), Version("v1", ratio=3.9))
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
     assert run(["entropy", "log", "--log", str(tmp_path), "--version", "v1", "--data", pool]) == 3
     said = capsys.readouterr().err

@@ -51,8 +51,8 @@ def versions_of(config: FitConfig | CheckConfig | CurvesConfig | PredictConfig) 
     table = delta_table(config.log)
     if table is None:
         return versions.read_log(config.log)
-    with running(config, *marks(table)) as (spark, side):
-        found: list[Version] = side.read_versions(spark, table)
+    with running(config, *marks(table)) as spark:
+        found: list[Version] = on_spark("storage.version_logs").read_versions(spark, table)
         return found
 
 
@@ -71,9 +71,9 @@ def marks(table: Any) -> list[Source]:
 
 
 @contextmanager
-def running(config: EngineOptions, *sources: Source) -> Iterator[tuple[SparkSession, Any]]:
-    """A session for ``sources``, and `zipspark.spark.entropy`; what Spark raises in the block becomes our own error."""
-    ours, side = on_spark("running"), on_spark("spark.entropy")
+def running(config: EngineOptions, *sources: Source) -> Iterator[SparkSession]:
+    """A session for ``sources``; what Spark raises in the block becomes our own error."""
+    ours = on_spark("running")
     with ours.explained():
         spark, _ = ours.start_session(config, Choice(), *sources)
-        yield spark, side
+        yield spark

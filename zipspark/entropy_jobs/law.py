@@ -92,7 +92,7 @@ def _history(config: CheckConfig) -> list[Version]:
     table = delta_table(config.history)
     if table is None:
         raise InputError(f"history must be a Delta table, <subset>_history of zipspark refresh, got {config.history!r}")
-    with running(config, Source("delta")) as (spark, _):
+    with running(config, Source("delta")) as spark:
         if table.version(spark) is None:
             raise InputError(f"history {table} is not there, or no Delta table: give <subset>_history")
         return warning.from_history(table.read(spark).toArrow())

@@ -13,6 +13,7 @@ from zipspark.entropy.streams import CODECS, CodecName
 from zipspark.entropy.versions import Version
 from zipspark.entropy_jobs.inputs import curve_of, delta_table, epoch_of, marks, running
 from zipspark.errors import UsageError
+from zipspark.extras import on_spark
 from zipspark.storage.inputs import located, resolve
 from zipspark.storage.places import Place
 
@@ -26,8 +27,10 @@ def measure_to(config: MeasureConfig) -> Measurement:
     """``zipspark entropy measure``: R of all of the input as one set."""
     codecs = CODECS if config.codec == "both" else (config.codec,)
     source = resolve(config.input)
-    with running(config, source) as (spark, side):
-        found: Measurement = side.measured_whole(spark, source, config, codecs, seeds=config.seed_orders or 0)
+    with running(config, source) as spark:
+        found: Measurement = on_spark("spark.entropy").measured_whole(
+            spark, source, config, codecs, seeds=config.seed_orders or 0
+        )
         return found
 
 
@@ -89,19 +92,21 @@ def log_to(config: LogConfig) -> Logged:
     source = resolve(config.data) if config.data else None
     beside = resolve(config.held_out) if config.held_out else None
     held_out = None
-    with running(config, *filter(None, [source, beside]), *marks(table)) as (spark, side):
+    with running(config, *filter(None, [source, beside]), *marks(table)) as spark:
         if source is not None:
             if table is not None:
-                side.check_log(spark, table)
+                on_spark("storage.version_logs").check_log(spark, table)
             codec: CodecName = config.codec or LOG_CODEC
             against = (beside, _as_read(config)) if beside else None
-            found: Measurement = side.measured_whole(spark, source, config, (codec,), held_out=against)
+            found: Measurement = on_spark("spark.entropy").measured_whole(
+                spark, source, config, (codec,), held_out=against
+            )
             notes += [f"{found.bad:,} rows cannot be rendered; they are not measured."] if found.bad else []
             row, held_out = _with_measured(row, config, found, codec), found.held_out
         if table is None:
             now = versions.append(config.log, row, config.replace)
         else:
-            now = side.add_version(spark, table, row, config.replace)
+            now = on_spark("storage.version_logs").add_version(spark, table, row, config.replace)
     return Logged(config.log, now, first, held_out, tuple(notes))
 
 

@@ -1,4 +1,4 @@
-"""The entropy law on Spark: R of a whole table in one streamed task, a held-out sample, and version logs in Delta.
+"""The entropy law on Spark: R of a whole table in one streamed task, and what it says of a held-out sample.
 
 The measures are `zipspark.entropy.measure` and `.consistency`. Spark sorts what they go over, on disk where it has to,
 so a set may be of any size; that one task compresses all of it is what R is: one stream, in one order.
@@ -8,17 +8,12 @@ from __future__ import annotations
 
 import logging
 import pickle
-import re
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from rich.console import Group
@@ -30,16 +25,13 @@ from zipspark.core.seen import lowest_share
 from zipspark.entropy.consistency import CONTEXT_BYTES, CONTEXTS, HeldOut, held_out_bits
 from zipspark.entropy.measure import Measured, measure
 from zipspark.entropy.streams import CodecName, Row, Spread, Stream, checked
-from zipspark.entropy.versions import LOG, Version, addition, from_table, merged, to_table
-from zipspark.errors import EngineError, InputError, ZipsparkError
+from zipspark.errors import InputError
 from zipspark.spark import survey
 from zipspark.spark.batches import batch, library_versions, require_versions, spark_schema
 from zipspark.spark.corpus import read_corpus
 from zipspark.spark.progress import Progress
 from zipspark.spark.scores import hashed_rows, with_text
-from zipspark.storage.deltas import Table, user_metadata
 from zipspark.storage.inputs import Source
-from zipspark.storage.places import Place
 from zipspark.storage.stages import Stages
 from zipspark.units import format_bytes
 
@@ -47,8 +39,6 @@ logger = logging.getLogger("zipspark")
 
 MOST_HELD_OUT = 16 * 2**20  # bytes of a held-out sample; it is held in memory, and sized once for each context
 _FOUND = pa.schema([("seed", pa.int32()), ("found", pa.binary())])
-_APP = "zipspark-entropy-log"  # of Delta's transaction versions, which count within one table
-_TRIES = 20  # looks at a log, each after somebody else has written to it
 
 
 @dataclass(frozen=True)
@@ -219,97 +209,3 @@ def _fetched(texts: DataFrame) -> list[Row]:
     """In the order of content hashes."""
     found = with_text(texts).select("content", "group", "text").toArrow().sort_by("content")
     return list(zip(*(found[name].to_pylist() for name in ("content", "group", "text")), strict=True))
-
-
-# --- version logs in Delta --------------------------------------------------------------------------------------------
-
-
-def read_versions(spark: SparkSession, table: Table) -> list[Version]:
-    """The merged versions of a Delta log. Raises `InputError` where there is none, or it is no log."""
-    version = table.version(spark)
-    if version is None:
-        raise InputError(f"log {table} is not there, or no Delta table; log a version first (zipspark entropy log)")
-    return _read(spark, table, version)[0]
-
-
-def add_version(spark: SparkSession, table: Table, version: Version, replace_values: bool = False) -> Version:
-    """Add a version to a Delta log, which is made where there is none; returns it as the log has it now.
-
-    Of two writers at once, the later one looks again: a commit carries the version of the table that was read as
-    Delta's transaction version, so one that was made from an older look is refused, or left out. What is not there
-    after the write, is written again.
-
-    Raises `InputError` as `zipspark.entropy.versions.addition` does, and for a table of another format.
-    """
-    for turn in range(_TRIES):
-        base = table.version(spark)
-        if base is None:
-            with _conflicts():
-                _begin(spark, table)
-            base = table.version(spark)
-            if base is None:
-                raise InputError(f"log {table} is there, but no Delta table: name another")
-        known, latest = _read(spark, table, base)
-        # A table has no order but that of times, and this machine's clock may be behind that of another writer.
-        now = datetime.now(UTC) if latest is None else max(datetime.now(UTC), latest + timedelta(microseconds=1))
-        row = addition(known, replace(version, at=version.at or now), replace_values)
-        if row is None:
-            return next(one for one in merged(known) if one.version == version.version)
-        if turn:
-            logger.warning("log %s: another writer came first, looking again", table)
-            time.sleep(min(0.2 * turn, 2.0))
-        rows = spark.createDataFrame(to_table([row]).cast(_NULLABLE))
-        writing = rows.write.format("delta").mode("append").option("mergeSchema", "true")
-        writing = writing.option("userMetadata", user_metadata({"log": version.version}))
-        with _conflicts():
-            table.save(writing.option("txnAppId", _APP).option("txnVersion", base + 1))
-    raise EngineError(f"other writers of log {table} keep coming first: try again once they are done")
-
-
-_NULLABLE = pa.schema([field.with_nullable(True) for field in LOG])
-_CONFLICT = re.compile(
-    r"concurrent|ALREADY_?EXISTS|PATH_EXISTS|DELTA_(METADATA|PROTOCOL)_CHANGED|(Metadata|Protocol)ChangedException",
-    re.IGNORECASE,
-)
-
-
-def check_log(spark: SparkSession, table: Table) -> None:
-    """Raises `InputError` for what is no log and can become none, before minutes are spent on what is to be in it."""
-    version = table.version(spark)
-    if version is not None:
-        _read(spark, table, version)
-    elif table.uri is not None:
-        place = Place.parse(table.uri)
-        if place.exists() and not place.is_dir():
-            raise InputError(f"log {table} is a file: a log in a file ends in .csv or .parquet")
-        if any(not one.name.startswith("_delta_log") for one in place.list()):
-            raise InputError(f"log {table} is a folder with something else in it: name another")
-
-
-def _begin(spark: SparkSession, table: Table) -> None:
-    """Make an empty log, unless somebody else has."""
-    check_log(spark, table)
-    table.save(spark.createDataFrame([], spark_schema(_NULLABLE)).write.format("delta").mode("ignore"))
-
-
-def _read(spark: SparkSession, table: Table, version: int) -> tuple[list[Version], datetime | None]:
-    """The merged versions, and the time of the last row."""
-    rows = table.read(spark, version).toArrow()
-    try:
-        known = from_table(rows)
-    except InputError as error:
-        raise InputError(f"log {table}: {str(error).removeprefix('log: ').removeprefix('log, ')}") from None
-    times = rows["at"].cast(LOG.field("at").type, safe=False) if "at" in rows.column_names else None
-    return known, None if times is None else pc.max(times).as_py()
-
-
-@contextmanager
-def _conflicts() -> Iterator[None]:
-    """Somebody else's commit that came first is no error: the log is looked at again."""
-    try:
-        yield
-    except ZipsparkError:
-        raise
-    except Exception as error:
-        if not _CONFLICT.search(f"{type(error).__name__} {error}"):
-            raise

@@ -210,6 +210,17 @@ def user_metadata(facts: Mapping[str, Any]) -> str:
     return json.dumps({"zipspark": dict(facts)}, default=str)
 
 
+_CONFLICT = re.compile(
+    r"DELTA_CONCURRENT|\bConcurrent\w*Exception|ALREADY_EXISTS|AlreadyExists|PATH_EXISTS"
+    r"|DELTA_(METADATA|PROTOCOL)_CHANGED|\b(Metadata|Protocol)ChangedException"
+)
+
+
+def is_conflict(error: Exception) -> bool:
+    """Whether Delta refused a commit, or to make a table, as somebody else had come first."""
+    return _CONFLICT.search(f"{type(error).__name__} {error}") is not None
+
+
 @dataclass(frozen=True)
 class Commit:
     """One version of a table."""

@@ -25,7 +25,7 @@ from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
 from pyspark.sql import functions as F
 
 from zipspark.errors import InputError
-from zipspark.storage.deltas import Commit, Table, user_metadata, writer
+from zipspark.storage.deltas import Commit, Table, is_conflict, user_metadata, writer
 
 HISTORY = (
     "refresh bigint, run_id string, at timestamp, mode string, changes string, corpus string, corpus_id string, "
@@ -33,15 +33,13 @@ HISTORY = (
     "rows_deleted bigint, rows_added bigint, bytes_added bigint, rows_dropped bigint, bytes_dropped bigint, "
     "rows bigint, bytes bigint, ratio_before double, ratio_after double, seconds double, config_hash string"
 )
+_FEW = 8  # commits of the subset that are looked at at once: one per refresh, and what OPTIMIZE and VACUUM do
 _APP = "zipspark-refresh"  # of Delta's transaction versions, which count within one table
 # What others may do to a table without a row being another.
 _HARMLESS = (
     *("OPTIMIZE", "VACUUM", "REORG", "CLUSTER", "ANALYZE", "COMPUTE", "UPGRADE"),
     *("SET TBL", "UNSET TBL", "CONSTRAINT", "COMMENT", "CHANGE COLUMN", "FEATURE"),
 )
-
-
-_FEW = 8  # commits of the subset that are looked at at once: one per refresh, and what OPTIMIZE and VACUUM do
 
 
 class Conflict(Exception):
@@ -208,7 +206,6 @@ def _conflicts() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        said = str(error)
-        if any(word in said for word in ("DELTA_CONCURRENT", "Concurrent", "ALREADY_EXISTS", "PATH_EXISTS")):
-            raise Conflict(said.splitlines()[0]) from error
+        if is_conflict(error):
+            raise Conflict(str(error).splitlines()[0]) from error
         raise
