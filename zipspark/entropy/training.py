@@ -1,8 +1,7 @@
 """Training output as a learning curve, and the loss L of its first epoch, in nats per token.
 
-L is the second input of the entropy law (arXiv 2407.06645, section 3): the mean training loss of the first epoch. A
-part of that epoch is enough: "the average loss of a small number of training steps in the first training epoch is
-sufficient to produce an indicative L value, so that we can avoid overfitting the data".
+L is the second input of the entropy law (arXiv 2407.06645, section 3): the training loss of the first epoch, in which
+no sample has been seen before. A part of that epoch is enough to compare by (``part`` of `first_epoch`). The mean is::
 
     L = sum of w_i * loss_i / sum of w_i,   over the logged rows i that end in the first epoch,
 

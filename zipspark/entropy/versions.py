@@ -123,12 +123,12 @@ class Version:
     def _measured(self) -> bool:
         return self.ratio is not None or self.mean_ratio is not None or bool(self.groups)
 
-    def _number(self, name: str, value: object, least: float, exclusive: bool) -> float | None:
+    def _number(self, name: str, value: Any, least: float, exclusive: bool) -> float | None:
         if value is None:
             return None
         rule = "be a number" if least == -math.inf else f"be {'above' if exclusive else 'at least'} {least:g}"
         try:
-            number = float("nan") if isinstance(value, (str, bool)) else float(value)  # type: ignore[arg-type]
+            number = float("nan") if isinstance(value, (str, bool)) else float(value)
         except (TypeError, ValueError, OverflowError):
             number = float("nan")
         if not math.isfinite(number) or number < least or (exclusive and number == least):

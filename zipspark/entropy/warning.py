@@ -25,7 +25,7 @@ import numpy as np
 import pyarrow as pa
 
 from zipspark.entropy.bands import FEWEST_BAND, loss_given_ratio
-from zipspark.entropy.fits import Expected, Floats
+from zipspark.entropy.fits import Expected, Floats, plain
 from zipspark.entropy.policy import Policy
 from zipspark.entropy.versions import Version, merged
 from zipspark.errors import InputError
@@ -88,7 +88,7 @@ class Verdict:
     def to_dict(self) -> dict[str, Any]:
         """What ``--json`` prints."""
         values = asdict(self) | {"exit_code": self.exit_code}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        return {name: plain(value) for name, value in values.items()}
 
     def __str__(self) -> str:
         said = "" if self.judged else " (nothing to judge by yet)"

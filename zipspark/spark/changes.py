@@ -69,7 +69,7 @@ def by_feed(
     except Exception as error:
         raise _without_feed(error, corpus, then + 1, now) from None
     there = last.where("zip_is_there").select(*map(quoted, own))
-    found = read_corpus(spark, there, options, lambda rows_of_stage: rows_of_stage)
+    found = read_corpus(spark, there, options, lambda rows: rows)  # they are of a stage already
     deleted = last.where("not zip_is_there").select(quoted(options.id_column).cast("string").alias("zip_id"))
     return _compared(found, ledger, options, stages, deleted)
 
