@@ -18,7 +18,7 @@ demo: install java ## select from the documentation of Python's standard library
 # A process can have one Spark only: what runs on Spark is run on classic Spark first, then on Spark Connect.
 test: install java ## run all tests
 	@$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
-	@ZIPSPARK_TEST_REMOTE=1 $(BIN)/python -m pytest tests/spark
+	@ZIPSPARK_TEST_REMOTE=1 $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile tests/spark
 
 lint: install ## check style and formatting
 	@$(BIN)/ruff check .

@@ -3,14 +3,15 @@
 A process cannot have both, so the suite is run twice::
 
     python -m pytest --numprocesses=2 --dist=loadfile
-    ZIPSPARK_TEST_REMOTE=1 python -m pytest tests/spark
+    ZIPSPARK_TEST_REMOTE=1 python -m pytest tests/spark --numprocesses=2 --dist=loadfile
 
-The first half may run in several processes, each with a session of its own; Connect servers want the same port.
+Either half may run in several processes, each with a session of its own.
 """
 
 from __future__ import annotations
 
 import os
+import socket
 
 import pytest
 from filelock import FileLock
@@ -38,7 +39,8 @@ CONF = {
 @pytest.fixture(scope="session")
 def session_and_delta(request):
     """The session, and why it has no Delta (None where it has). Its jars are asked for only if a test needs them."""
-    engine = EngineOptions(conf=CONF, **({"remote": "local[2]"} if REMOTE else {"master": "local[2]"}))
+    conf = CONF | (_own_port() if REMOTE else {})
+    engine = EngineOptions(conf=conf, **({"remote": "local[2]"} if REMOTE else {"master": "local[2]"}))
     wanted = any(item.get_closest_marker("delta") for item in request.session.items)
     try:
         session, missing = get_session(engine, delta=wanted), None if wanted else "no test asked for Delta"
@@ -50,6 +52,17 @@ def session_and_delta(request):
     session.stop()
 
 
+def _own_port():
+    """A port for this process' Connect server: all would take 15002, and a client of ``local`` looks nowhere else."""
+    from pyspark.sql.connect.client import DefaultChannelBuilder
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    DefaultChannelBuilder.default_port = staticmethod(lambda: port)
+    return {"spark.connect.grpc.binding.port": str(port)}
+
+
 @pytest.fixture(scope="session")
 def spark(session_and_delta):
     return session_and_delta[0]
@@ -57,7 +70,7 @@ def spark(session_and_delta):
 
 @pytest.fixture
 def connect_port(tmp_path_factory):
-    """The port that every Connect server listens on: of two tests that start one the second waits."""
+    """The port that a command's Connect server listens on: of two tests that start one the second waits."""
     with FileLock(tmp_path_factory.getbasetemp().parent / "connect-port.lock"):
         yield
 

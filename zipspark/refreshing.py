@@ -139,7 +139,8 @@ class Refresh:
                 return self._refreshed(None, None, _Moves((0, 0), (0, 0), last["rows"], last["bytes"]))
         with Stages(self.spark, self.config) as stages:
             progress = Progress(self.spark, quiet=self.config.quiet)
-            changes, how = self._changes(stages)
+            with progress.stage("changes", 0, of=len(STAGES)):
+                changes, how = self._changes(stages)
             gone = changes.gone if changes else None
             choice = self._chosen(changes, stages, progress)
             with progress.stage("account", 6, of=len(STAGES)):
