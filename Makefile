@@ -31,7 +31,7 @@ types: install ## check types
 # One version of a package for every Python (fewest), so that what was tested is what is installed.
 lock: ## rewrite requirements.lock from pyproject.toml (needs uv)
 	@command -v uv >/dev/null || { echo 'make lock needs uv on PATH. Run: pipx install uv' >&2; exit 1; }
-	@UV_CUSTOM_COMPILE_COMMAND='make lock' uv pip compile pyproject.toml --all-extras --generate-hashes --quiet \
+	@UV_CUSTOM_COMPILE_COMMAND='make lock' uv pip compile pyproject.toml --extra dev --extra spark --generate-hashes --quiet \
 		--universal --python-version 3.11 --fork-strategy fewest --output-file requirements.lock
 
 clean: ## remove outputs and caches; .venv stays

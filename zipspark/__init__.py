@@ -1,7 +1,7 @@
 """zipspark chooses the low-redundancy subset of a language-model training pool by compression ratio.
 
 `select` works on Spark, `zipspark.core.select` in memory without it; `refresh_subset` keeps a table of chosen rows up
-to date. `matrix` and `leakage` look at a pool.
+to date. `matrix`, `measure` and `leakage` look at a pool.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from zipspark import core
 from zipspark.errors import EngineError, InputError, UsageError, ZipsparkError
 
 if TYPE_CHECKING:
-    from zipspark.analysis import Leakage, leakage, matrix
+    from zipspark.analysis import Leakage, leakage, matrix, measure
     from zipspark.choosing import Selection
     from zipspark.pipeline import select
     from zipspark.refresh import Refreshed, refresh_subset
@@ -29,6 +29,7 @@ __all__ = [
     "core",
     "leakage",
     "matrix",
+    "measure",
     "refresh_stream",
     "refresh_subset",
     "select",
@@ -39,6 +40,7 @@ _ON_SPARK = {
     "Leakage": "analysis",
     "leakage": "analysis",
     "matrix": "analysis",
+    "measure": "analysis",
     "Refreshed": "refresh",
     "refresh_stream": "streaming",
     "refresh_subset": "refresh",

@@ -1,4 +1,4 @@
-"""What a pool is like: how redundant its sources are to each other, and which evaluation items it contains."""
+"""What a pool is like: how redundant it is, and its sources to each other; which evaluation items it contains."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from zipspark.config import Choice, LeakageConfig, MatrixConfig, PoolOptions
+from zipspark.config import Choice, EngineOptions, LeakageConfig, MatrixConfig, MeasureConfig, PoolOptions
 from zipspark.core.matrix import Matrix
 from zipspark.core.overlap import SPAN
 from zipspark.errors import InputError, UsageError
@@ -23,6 +23,7 @@ from zipspark.options import layered
 from zipspark.running import explained, manifest, said, start_session
 from zipspark.spark import survey
 from zipspark.spark.corpus import Corpus, read_corpus
+from zipspark.spark.entropy import Measurement, measured_whole
 from zipspark.spark.leakage import findings, items_of
 from zipspark.spark.matrix import matrix_of
 from zipspark.spark.progress import Progress
@@ -85,6 +86,23 @@ class Leakage:
             )
         )
         return Group(*parts)
+
+
+def measure(
+    source: DataFrame | str | Sequence[str], *, spark: SparkSession | None = None, **options: Any
+) -> Measurement:
+    """R of ``source`` as one set, by zlib and zstd: what the entropy law speaks of (`zipspark.entropy`).
+
+    ``source``, ``spark`` and errors are as for `matrix`; options are those of ``zipspark entropy measure``.
+
+    >>> found = measure("pool.parquet", group_column="source")  # doctest: +SKIP
+    >>> entropy.append("versions.csv", entropy.Version("v4", found.measured.of("zlib").ratio, "zlib"))  # doctest: +SKIP
+    """
+    config, frame = _python(MeasureConfig, source, spark, options)
+    with explained():
+        found = resolve(config.input) if frame is None else frame
+        session = _session(config, spark, found)
+        return measured_whole(session, found, config, config.codecs, seeds=config.seed_orders or 0)
 
 
 def matrix(source: DataFrame | str | Sequence[str], *, spark: SparkSession | None = None, **options: Any) -> Matrix:
@@ -237,9 +255,7 @@ def _python(
     return layered(model, {"input": names if isinstance(names, str) else tuple(names), **options}), frame
 
 
-def _session(
-    config: MatrixConfig | LeakageConfig, spark: SparkSession | None, *sources: Source | DataFrame
-) -> SparkSession:
+def _session(config: EngineOptions, spark: SparkSession | None, *sources: Source | DataFrame) -> SparkSession:
     frames = [source for source in sources if isinstance(source, DataFrame)]
     given = spark or (frames[0].sparkSession if frames else None)
     return start_session(config, Choice(), *sources, given=given)[0]

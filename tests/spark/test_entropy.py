@@ -11,6 +11,7 @@ import pytest
 from pools import rows, texts
 from pyspark.sql import functions as F
 
+import zipspark
 from zipspark.cli import run
 from zipspark.config import MeasureConfig
 from zipspark.entropy.consistency import held_out_bits
@@ -18,11 +19,11 @@ from zipspark.entropy.measure import measure
 from zipspark.entropy.streams import hashed, in_order, spread_over_orders
 from zipspark.entropy.versions import Version, read_log
 from zipspark.entropy_jobs import measure_to
-from zipspark.errors import InputError
+from zipspark.errors import InputError, UsageError
 from zipspark.options import layered
 from zipspark.spark import entropy
 from zipspark.storage import version_logs
-from zipspark.storage.deltas import Table
+from zipspark.storage.deltas import COLUMNS, Table
 from zipspark.storage.refreshes import HISTORY
 
 POOL = rows(900)
@@ -50,6 +51,14 @@ def in_memory(kept=lambda at: True):
 
 
 # --- measure ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_dataframe_is_measured_as_its_texts_in_memory_are(spark):
+    frame = spark.createDataFrame([(row["text"], row["source"]) for row in POOL], "text string, source string")
+    found = zipspark.measure(frame, group_column="source", codec="zlib", quiet=True)
+    assert found.measured.to_dict() == measure(in_memory(), ("zlib",)).to_dict()
+    with pytest.raises(UsageError, match="codec"):
+        zipspark.measure(frame, codec="gzip")
 
 
 def test_a_table_is_measured_as_its_texts_in_memory_are(pool, capsys):
@@ -144,6 +153,8 @@ def test_a_log_in_a_folder(spark, tmp_path, capsys):
     assert run(["entropy", "check", "--log", log, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["version"], found["ratio"], found["judged"]) == ("v1", 3.9, False)
+    rows = Table.parse(log).read(spark)
+    assert {field.name: field.metadata.get("comment") for field in rows.schema} == COLUMNS["versions"]
 
 
 @pytest.mark.delta

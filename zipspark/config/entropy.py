@@ -161,6 +161,10 @@ class MeasureConfig(PoolOptions, _Entropy):
         None, "measure", "measure in so many other orders as well, to see how much the order decides", ge=2, le=100
     )
 
+    @property
+    def codecs(self) -> tuple[Literal["zlib", "zstd"], ...]:
+        return ("zlib", "zstd") if self.codec == "both" else (self.codec,)
+
 
 class LogConfig(PoolOptions, _Entropy, _Log, _Training):
     """Options of ``zipspark entropy log``; those of the pool are for the tables of ``data`` and ``held_out``."""

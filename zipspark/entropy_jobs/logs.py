@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from zipspark.config import LogConfig, MeasureConfig, PoolOptions
 from zipspark.entropy import training, versions
 from zipspark.entropy.consistency import HeldOut
-from zipspark.entropy.streams import CODECS, CodecName
+from zipspark.entropy.streams import CodecName
 from zipspark.entropy.versions import Version
 from zipspark.entropy_jobs.inputs import curve_of, delta_table, epoch_of, marks, running
 from zipspark.errors import UsageError
@@ -25,11 +25,10 @@ LOG_CODEC: CodecName = "zlib"  # the paper's; its R does not grow with the set, 
 
 def measure_to(config: MeasureConfig) -> Measurement:
     """``zipspark entropy measure``: R of all of the input as one set."""
-    codecs = CODECS if config.codec == "both" else (config.codec,)
     source = resolve(config.input)
     with running(config, source) as spark:
         found: Measurement = on_spark("spark.entropy").measured_whole(
-            spark, source, config, codecs, seeds=config.seed_orders or 0
+            spark, source, config, config.codecs, seeds=config.seed_orders or 0
         )
         return found
 

@@ -110,6 +110,22 @@ COLUMNS: dict[str, dict[str, str]] = {
         "seconds": "Wall time of the refresh in seconds.",
         "config_hash": "Hash of the options that decide what is chosen.",
     },
+    "versions": {
+        "version": "Name of a version of a data set.",
+        "at": "When the line was logged; of several lines of one version a later one fills in what is missing.",
+        "ratio": "Compression ratio of the whole set as one stream: bytes over compressed bytes.",
+        "codec": "Codec that measured the ratio; ratios of two codecs cannot be compared.",
+        "rows": "Rows of the set.",
+        "bytes": "Bytes of their rendered text.",
+        "mean_ratio": "Mean ratio of the samples, each compressed alone.",
+        "loss": "Mean training loss of the first epoch, nats per token.",
+        "loss_from": "Where the loss was read, or given.",
+        "tokens": "Tokens that the loss is the mean over.",
+        "score": "Score of the model that was trained on it; higher is better.",
+        "held_out_bits": "Bits per byte of a fixed held-out sample given the set: a stand-in where nothing is trained.",
+        "groups": "Ratio of each group, as one JSON object.",
+        "data": "Table or files that were measured.",
+    },
     "manifest": {
         "run_id": "Id of the run that wrote the tables beside this one.",
         "created": "When it chose.",
@@ -162,6 +178,10 @@ CHECKS: dict[str, dict[str, str]] = {
         "changes_are_known": "`changes` in ('all', 'feed', 'diff')",
         "rows_from_0": "`rows` >= 0 and `rows_added` >= 0 and `rows_dropped` >= 0",
         "bytes_from_0": "`bytes` >= 0 and `bytes_added` >= 0 and `bytes_dropped` >= 0",
+    },
+    "versions": {
+        "version_is_there": "`version` is not null",
+        "ratio_above_0": "`ratio` is null or `ratio` > 0",
     },
     "manifest": {
         "run_id_is_there": "`run_id` is not null",

@@ -15,7 +15,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from zipspark.entropy.versions import LOG, Version, addition, from_table, merged, to_table
 from zipspark.errors import EngineError, InputError
-from zipspark.storage.deltas import Table, is_conflict, user_metadata
+from zipspark.storage.deltas import Table, is_conflict, writer
 from zipspark.storage.places import Place
 
 logger = logging.getLogger("zipspark")
@@ -58,8 +58,8 @@ def add_version(spark: SparkSession, table: Table, version: Version, replace_val
         if turn:
             logger.warning("log %s: another writer came first, looking again", table)
             time.sleep(min(0.2 * turn, 2.0))
-        writing = _frame(spark, row).write.format("delta").mode("append").option("mergeSchema", "true")
-        writing = writing.option("userMetadata", user_metadata({"log": version.version}))
+        writing = writer(_frame(spark, row), "versions", {"log": version.version})
+        writing = writing.mode("append").option("mergeSchema", "true")
         with _conflicts():
             table.save(writing.option("txnAppId", _APP).option("txnVersion", base + 1))
     raise EngineError(f"other writers of log {table} keep coming first: try again once they are done")
@@ -81,7 +81,7 @@ def check_log(spark: SparkSession, table: Table) -> None:
 def _begin(spark: SparkSession, table: Table, rows: DataFrame) -> None:
     """Make an empty log with the columns of ``rows``, unless somebody else has."""
     check_log(spark, table)
-    table.save(rows.limit(0).write.format("delta").mode("ignore"))
+    table.save(writer(rows.limit(0), "versions", {}).mode("ignore"))
 
 
 def _read(spark: SparkSession, table: Table, version: int) -> tuple[list[Version], datetime | None]:
