@@ -32,7 +32,7 @@ def main() -> None:
             command = [sys.executable, "-m", "zipspark", "select", options.pool, "--output", f"{folder}/out"]
             command += ["--budget", options.budget, "--master", options.master, "--json", *flags]
             started = time.perf_counter()
-            with _Workers() as workers:
+            with Workers() as workers:
                 done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
             walls.append(time.perf_counter() - started)
             said = json.loads(done.stdout)
@@ -42,7 +42,7 @@ def main() -> None:
     print(f"wall: median {statistics.median(walls):.1f} s, min {min(walls):.1f} s, max {max(walls):.1f} s")
 
 
-class _Workers:
+class Workers:
     """Peak resident memory of any Python worker that Spark starts meanwhile, in bytes."""
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class _Workers:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self) -> _Workers:
+    def __enter__(self) -> Workers:
         self._thread.start()
         return self
 

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 import click
 
 from zipspark.cli_entropy import entropy
+from zipspark.cli_plan import doctor, plan
 from zipspark.config import (
     EngineOptions,
     LeakageConfig,
@@ -177,6 +178,8 @@ def demo(output: str, budget: str) -> None:
     finish(options, _pipeline().select_to(options), None, f"subset: {output}/subset")
 
 
+zipspark.add_command(plan)
+zipspark.add_command(doctor)
 zipspark.add_command(entropy)
 
 

@@ -224,13 +224,13 @@ def _local_settings() -> dict[str, str]:
         # half a minute of small jobs: Java stops compiling, and everything is slow from there on.
         "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m",
     }
-    if memory := _machine_memory():
+    if memory := machine_memory():
         # A quarter: Spark's own 1 GB is too little for a shuffle of documents, and the rest is for Python workers.
         settings["spark.driver.memory"] = f"{min(8192, max(1024, memory // 4 // 2**20))}m"
     return settings
 
 
-def _machine_memory() -> int | None:
+def machine_memory() -> int | None:
     """Bytes that this process may use: the machine's, or its container's; None where it cannot be told."""
     try:
         machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
