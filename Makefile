@@ -5,7 +5,7 @@ VENV = .venv
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
 
-.PHONY: help install java demo test lint types lock clean
+.PHONY: help install java chromium demo test lint types lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -16,7 +16,7 @@ demo: install java ## select from the documentation of Python's standard library
 	@$(BIN)/zipspark demo
 
 # A process can have one Spark only: what runs on Spark is run on classic Spark first, then on Spark Connect.
-test: install java ## run all tests
+test: install java chromium ## run all tests
 	@$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
 	@ZIPSPARK_TEST_REMOTE=1 $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile tests/spark
 
@@ -40,6 +40,10 @@ clean: ## remove outputs and caches; .venv stays
 
 java:
 	@scripts/ensure-java
+
+# Without one the tests of the report in a browser are skipped, but on a CI server, where they fail.
+chromium:
+	-@scripts/ensure-chromium
 
 # Both ways end with the same packages. The environment is kept where its python still runs: pyspark is a large download.
 # uv's environments have no pip, so ensurepip is asked each time; it does nothing where pip is already there.

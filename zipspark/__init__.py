@@ -13,9 +13,9 @@ from zipspark.errors import EngineError, InputError, UsageError, ZipsparkError
 
 if TYPE_CHECKING:
     from zipspark.analysis import Leakage, leakage, matrix, measure
-    from zipspark.choosing import Selection
     from zipspark.pipeline import select
     from zipspark.refresh import Refreshed, refresh_subset
+    from zipspark.selected import Selection
     from zipspark.streaming import refresh_stream
 
 __all__ = [
@@ -35,7 +35,7 @@ __all__ = [
     "select",
 ]
 _ON_SPARK = {
-    "Selection": "choosing",
+    "Selection": "selected",
     "select": "pipeline",
     "Leakage": "analysis",
     "leakage": "analysis",

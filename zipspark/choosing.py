@@ -15,7 +15,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
@@ -27,23 +27,22 @@ from zipspark.core.selectors import MULTISTAGE_RATE, rounds_cost
 from zipspark.core.tokens import TokenCounter
 from zipspark.core.zlib_codec import IS_CLASSIC_ZLIB
 from zipspark.core.zstd_codec import HEADER_SAMPLES
-from zipspark.errors import InputError, UsageError
+from zipspark.errors import InputError
 from zipspark.report.summary import SetLine, Summary
-from zipspark.running import explained, manifest, said
+from zipspark.running import manifest, said
+from zipspark.selected import Selection
 from zipspark.spark import ledger as ledgers
 from zipspark.spark import metrics, references, survey, tree
 from zipspark.spark import subset as subsets
 from zipspark.spark.corpus import Corpus, read_corpus
-from zipspark.spark.delta import check_delta
 from zipspark.spark.matrix import matrix_of
 from zipspark.spark.measure import random_of, set_ratios
 from zipspark.spark.progress import Progress, tagged
+from zipspark.spark.report_facts import Material
 from zipspark.spark.samples import choosable_scores, seen
 from zipspark.spark.scores import scored, with_text
 from zipspark.spark.sketches import sketch_of
 from zipspark.storage.inputs import Source
-from zipspark.storage.output import Format, Output
-from zipspark.storage.schema_output import TABLES, SchemaOutput
 from zipspark.storage.stages import Stages
 from zipspark.units import format_bytes, parse_size
 
@@ -92,54 +91,6 @@ class Picked:
     plan: tree.Plan  # before the parts ran (`tree.Picks.plan`: as it was followed)
     phases: tuple[str, ...]
     notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Selection:
-    """A finished choice: tables as DataFrames, and what is to be said of them."""
-
-    subset: DataFrame  # the input's columns and zip_id, zip_rank, zip_ratio, zip_marginal_ratio, in order of rank
-    decided: DataFrame  # the ledger, and ``content``, the hash of a row's text (`zipspark.spark.ledger`)
-    quarantine: DataFrame  # file, position, reason, record of rows that could not be read or rendered
-    metrics: DataFrame  # rows and bytes per stage and group, seconds per stage
-    summary: Summary
-    manifest: dict[str, Any]  # input, options, versions, checksum: what the ranking depends on
-
-    @property
-    def ledger(self) -> DataFrame:
-        """One row per input row, with `zipspark.spark.ledger.LEDGER_COLUMNS`."""
-        return self.decided.select(*ledgers.LEDGER_COLUMNS)
-
-    def save(
-        self,
-        path: str | None = None,
-        *,
-        output_schema: str | None = None,
-        format: Format = "parquet",
-        overwrite: bool = False,
-    ) -> None:
-        """Write OUT as ``zipspark select --output`` or ``--output-schema`` does.
-
-        Raises `InputError` when it exists or cannot be written.
-        """
-        if format not in get_args(Format):
-            raise UsageError(f"format must be one of {', '.join(get_args(Format))}, got {format!r}")
-        output: Output | SchemaOutput
-        if path is not None and output_schema is None:
-            output = Output(path, overwrite)
-        elif output_schema is not None and path is None:
-            output, format = SchemaOutput(self.subset.sparkSession, output_schema, overwrite), "delta"
-        else:
-            raise UsageError("save must be given a path, or output_schema, and not both")
-        if format == "delta":
-            check_delta(self.subset.sparkSession)
-        with explained(), output:
-            write_tables(self, output, format)
-            output.write_manifest(self.manifest)
-            output.commit()
-
-    def _repr_html_(self) -> str:
-        return self.summary._repr_html_()
 
 
 def counter_of(config: SelectConfig) -> TokenCounter | None:
@@ -260,6 +211,7 @@ def accounted(run: Run, looked: Looked, picked: Picked, codec: dict[str, Any], k
         "checksum": picks.checksum,
         "ratios": ratios,
         "stages_reused": stages.reused,
+        "summary": summary.to_dict(),
     }
     return Selection(
         subset=subset,
@@ -268,20 +220,8 @@ def accounted(run: Run, looked: Looked, picked: Picked, codec: dict[str, Any], k
         metrics=spark.createDataFrame(metrics.metrics(counted, progress.seconds)),
         summary=summary,
         manifest=facts,
+        material=Material(ledger, scores, picks.picked, config.hide_text),
     )
-
-
-def write_tables(selection: Selection, output: Output | SchemaOutput, format: Format) -> None:
-    """All tables of a selection; with delta all are Delta tables, with jsonl the subset alone is JSON lines."""
-    facts = {name: selection.manifest[name] for name in ("run_id", "config_hash")}
-
-    def write(name: str) -> None:
-        of_table: Format = format if format == "delta" or name == "subset" else "parquet"
-        rows = selection.manifest["selected"] if name == "subset" else None
-        output.write(name, getattr(selection, name), of_table, rows, facts)
-
-    with ThreadPoolExecutor(len(TABLES)) as at_once:  # small tables: most of their time is Spark's, not work
-        list(at_once.map(tagged(selection.subset.sparkSession, write), TABLES))
 
 
 def _eye(

@@ -136,6 +136,22 @@ def verify(output: str, **flags: Any) -> int:
 
 @zipspark.command(cls=SectionedCommand)
 @click.argument("output", metavar="OUT")
+@flags_of(EngineOptions, but=("output", "overwrite"))
+@click.option("--full", is_flag=True, help="Also compare with other sets, groups, near-copies and one part.")
+@click.option("--output", "file", metavar="FILE", help="File to write, or replace.  [default: OUT/report.html]")
+def report(output: str, full: bool, file: str | None, **flags: Any) -> None:
+    """Make the report of OUT anew, a page to be looked at; with --full also what takes as long as the run itself.
+
+    OUT is a folder, or the schema of --output-schema, which holds no files: then --output says where the page goes.
+    Its input is read again, and must be what it was. Example: zipspark report chosen --full
+    """
+    options = asked(EngineOptions, flags | {"output": output}, None)
+    done = on_spark("reporting").report(options, file, full)
+    finish(options, f"report: {done.path}", done.to_dict())
+
+
+@zipspark.command(cls=SectionedCommand)
+@click.argument("output", metavar="OUT")
 @flags_of(EngineOptions, but=("output", "overwrite", "master", "remote", "conf", "jars"))
 @click.option("--dry-run", is_flag=True, help="List only.")
 def clean(output: str, dry_run: bool, **flags: Any) -> None:
@@ -178,9 +194,9 @@ def demo(output: str, budget: str) -> None:
     finish(options, _pipeline().select_to(options), None, f"subset: {output}/subset")
 
 
+zipspark.add_command(entropy)
 zipspark.add_command(plan)
 zipspark.add_command(doctor)
-zipspark.add_command(entropy)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import atexit
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
-from zipspark.choosing import STAGES, References, Run, Selection, accounted, counter_of, looked_at, picked, write_tables
+from zipspark.choosing import STAGES, References, Run, accounted, counter_of, looked_at, picked
 from zipspark.config import BESIDE, ScoreConfig, SelectConfig, check_select
 from zipspark.errors import UsageError
 from zipspark.options import layered
+from zipspark.report.page import prepared
 from zipspark.report.summary import Summary
 from zipspark.running import check_resumable, explained, manifest, run_key, said, start_session
+from zipspark.selected import Selection, write_tables
 from zipspark.spark import ledger as ledgers
 from zipspark.spark import references, survey
 from zipspark.spark.corpus import pinned, read_corpus
@@ -117,6 +120,7 @@ def select_to(config: SelectConfig) -> Summary | Complete:
         output: Output | SchemaOutput
         if config.output:  # it can be looked at before Spark is there, a catalog cannot
             output = opened.enter_context(Output(out, config.overwrite, config.resume))
+            opened.enter_context(ThreadPoolExecutor(1)).submit(prepared)  # the report's scripts, while Spark starts
         source = resolve(config.input)
         tables = {name: references.find(name, getattr(config, name)) for name in BESIDE}
         counter = counter_of(config)

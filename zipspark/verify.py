@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from itertools import zip_longest
 from typing import Any
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
 
-from zipspark.choosing import References, Run, counter_of, looked_at, picked
-from zipspark.config import BESIDE, EngineOptions, SelectConfig, of_key
-from zipspark.errors import EXIT_DIFFERS, EXIT_DONE, InputError
-from zipspark.pipeline import pinned_all
-from zipspark.running import explained, run_key, start_session
-from zipspark.spark import references
-from zipspark.spark.progress import Progress
-from zipspark.spark.session import get_session
+from zipspark.choosing import looked_at, picked
+from zipspark.config import EngineOptions
+from zipspark.errors import EXIT_DIFFERS, EXIT_DONE
+from zipspark.rerunning import Result, rerun
 from zipspark.spark.tree import checksum_of
-from zipspark.storage import schema_output
-from zipspark.storage.inputs import Source, is_path, resolve
-from zipspark.storage.output import differences, read_manifest
-from zipspark.storage.places import Place
-from zipspark.storage.stages import Stages
+from zipspark.storage.output import differences
 
 
 @dataclass(frozen=True)
@@ -58,81 +50,30 @@ class Verification:
 def verify(options: EngineOptions) -> Verification:
     """Derive the ranking of OUT (``options.output``, a folder or a schema) again, with the options in its manifest.
 
-    Files are read as they are now; of Delta tables the versions that were read then. Raises `InputError` where OUT is
-    no result of ``zipspark select``, or an input, or its version, is gone.
+    Raises `InputError` where OUT is no result of ``zipspark select``, or an input, or its version, is gone.
     """
-    assert options.output is not None
-    schema = options.output if _is_schema(options.output) else None
-    if schema is not None:
-        with explained():
-            manifest = schema_output.read_manifest(get_session(options, delta=True), schema)
-    else:
-        manifest = read_manifest(options.output)
-    if missing := {"checksum", "config", "key", "parts"} - manifest.keys():
-        raise InputError(f"{options.output} is no result of zipspark select: its manifest has no {min(missing)}")
-    then = manifest["key"]
-    for name, read in {"input": then["input"], **then["beside"]}.items():
-        if read["format"] == "dataframe":
-            raise InputError(f"{options.output} cannot be verified: its {name} was a DataFrame of the caller's")
-    beside_out = None if schema else f"{options.output.rstrip('/')}-verify"  # where stages lie
-    engine = EngineOptions(**options.model_dump(by_alias=True) | {"output": beside_out})
-    config = config_of(manifest, engine)
-    with explained():
-        source = _as_it_was(resolve(config.input), then["input"])
-        tables = {name: references.find(name, getattr(config, name)) for name in BESIDE}
-        beside: References = {name: table and _as_it_was(table, then["beside"][name]) for name, table in tables.items()}
-        counter = counter_of(config)
-        spark, _ = start_session(config, config, source, *beside.values())
-        source, beside = pinned_all(spark, source, beside)
-        key = run_key(config, source, beside)
-        with Stages(spark, engine) as stages:
-            stages.claim(key)
-            run = Run(spark, config, counter, stages, Progress(spark, quiet=config.quiet))
-            again = picked(run, looked_at(run, source, beside))
-            if schema is not None:
-                ledger = schema_output.read_table(spark, schema, "ledger", manifest)
-            else:
-                ledger = _ledger(spark, Place.parse(options.output))
-            then_ids, ids = _ranking(ledger), again.picks.picked["zip_id"].to_pylist()
-    changed = [differences(then, key)]
+    result = Result.read(options)
+    manifest = result.manifest
+    with rerun(result, options, "verify") as past:
+        again = picked(past.run, looked_at(past.run, past.source, past.beside))
+        then_ids = _ranking(result.ledger(past.run.spark))
+        ids = again.picks.picked["zip_id"].to_pylist()
+    changed = [differences(past.then, past.key)]
     if manifest["parts"] != again.plan.parts:
         changed.append(f"parts were {manifest['parts']}, are {again.plan.parts}")
     intact = checksum_of(then_ids) == manifest["checksum"]
     if not intact:
-        changed.append(f"{options.output}/ledger is not what was written")
+        changed.append(f"{result.output}/ledger is not what was written")
     rank = _first_difference(then_ids, ids)
-    inputs = differences(
-        {name: then[name] for name in ("input", "beside")}, {name: key[name] for name in ("input", "beside")}
-    )
     return Verification(
-        output=options.output,
-        same=rank is None and intact and not inputs,
+        output=result.output,
+        same=rank is None and intact and not past.changed_inputs,
         checksum=manifest["checksum"],
         now=again.picks.checksum,
         rank=rank,
         ids=(None, None) if rank is None else (_at(then_ids, rank), _at(ids, rank)),
         changed=tuple(filter(None, changed)),
     )
-
-
-def config_of(manifest: Mapping[str, Any], engine: EngineOptions) -> SelectConfig:
-    """The options that a result was made with, to be run on ``engine``."""
-    return of_key(SelectConfig, manifest["config"], engine)
-
-
-def _as_it_was(source: Source, then: Mapping[str, Any]) -> Source:
-    return replace(source, version=then.get("version")) if source.table is not None else source
-
-
-def _is_schema(name: str) -> bool:
-    """Whether OUT is called as a schema is (``catalog.schema``), and no folder is called so."""
-    return "." in name and not is_path(name) and not Place.parse(name).exists()
-
-
-def _ledger(spark: SparkSession, out: Place) -> DataFrame:
-    place = out.child("ledger")
-    is_delta = place.child("_delta_log").exists()
-    return spark.read.format("delta").load(place.uri) if is_delta else spark.read.parquet(place.pattern)
 
 
 def _ranking(ledger: DataFrame) -> list[str]:

@@ -52,7 +52,7 @@ def machine(tmp_path) -> Machine:
     return Machine(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["ensure-java", "spark-submit"])
+@pytest.mark.parametrize("name", ["ensure-chromium", "ensure-java", "spark-submit"])
 def test_is_executable(name):
     assert os.access(SCRIPTS / name, os.X_OK)
 

@@ -38,6 +38,7 @@ def test_select_writes_all_outputs_and_a_manifest(pool, tmp_path, capsys):
         "manifest.json",
         "metrics",
         "quarantine",
+        "report.html",
         "subset",
     ]
     subset = pq.read_table(out / "subset").sort_by("zip_rank").to_pydict()

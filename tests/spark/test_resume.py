@@ -22,9 +22,9 @@ from zipspark.cli import run
 from zipspark.config import EngineOptions, SelectConfig, choice_key
 from zipspark.errors import InputError
 from zipspark.options import layered
+from zipspark.rerunning import config_of
 from zipspark.storage import stages as stages_module
 from zipspark.storage.stages import Stages
-from zipspark.verify import config_of
 
 OPTIONS = ["--budget", "20", "--parts", "2", "--id-column", "id", "--quiet"]
 

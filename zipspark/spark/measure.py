@@ -81,11 +81,17 @@ def set_ratios(
 
 def ratio_of(texts: DataFrame, size: int) -> float:
     """The ratio of one set of ``size`` bytes (columns ``content`` and ``text``), measured as `set_ratios` does."""
+    return measured(texts, size)["ratio"]
+
+
+def measured(texts: DataFrame, size: int) -> dict[str, float]:
+    """``{"rows", "bytes", "ratio"}`` of the same, as far as it was measured."""
     few = texts.where(_below(1.05 * LIMIT_BYTES / max(size, 1))).select("content", "text", F.lit(True).alias("chosen"))
     stream = few.repartition(1).sortWithinPartitions("content")
     measure = _Measure({"subset": min(size, LIMIT_BYTES), "random": 0, "pool": 0}, dedup=False)
-    measured = stream.mapInArrow(measure, spark_schema(RATIOS)).where("set = 'subset'").toArrow().to_pylist()
-    return float(sum(row["bytes"] for row in measured) / max(1, sum(row["compressed"] for row in measured)))
+    found = stream.mapInArrow(measure, spark_schema(RATIOS)).where("set = 'subset'").toArrow().to_pylist()
+    rows, read, compressed = (sum(row[name] for row in found) for name in ("rows", "bytes", "compressed"))
+    return {"rows": rows, "bytes": read, "ratio": read / max(1, compressed)}
 
 
 def random_of(subset_bytes: int, measured: Mapping[str, float]) -> tuple[int, int]:

@@ -34,6 +34,7 @@ logger = logging.getLogger("zipspark")
 
 Format = Literal["parquet", "delta", "jsonl"]
 MANIFEST = "manifest.json"
+REPORT = "report.html"
 
 
 class Result:
@@ -140,6 +141,12 @@ class Output(Result):
             reader = df.sparkSession.read.format("text" if format == "jsonl" else format)
             check_rows(name, reader.load(there).count(), rows)
 
+    def write_text(self, name: str, text: str) -> None:
+        """Write the file ``name``, as UTF-8, beside the tables."""
+        if self.folder.is_local or self.folder.renames:
+            self.folder.make_dir()
+        self.folder.child(name).write_text(text)
+
     def commit(self) -> None:
         """Make OUT appear, or replace the old one. Raises `InputError` when somebody else has made it meanwhile."""
         manifest = json.dumps(self._said(), indent=2, ensure_ascii=False, default=str) + "\n"
@@ -193,6 +200,21 @@ class Output(Result):
             else:
                 logger.warning("%s was left aside by a run that was killed: it is %s again", left, self.place)
                 left.rename(self.place)
+
+
+def replace_text(place: Place, text: str) -> None:
+    """Write a file, as UTF-8, in place of one that may be there: whole or not at all. Raises `InputError`."""
+    new = place.parent.child(f".{place.name}.new-{uuid.uuid4().hex[:8]}") if place.renames else place
+    try:
+        if place.renames:
+            place.parent.make_dir()
+        new.write_text(text)
+        if place.renames:
+            new.rename(place)
+    except OSError as error:
+        if place.renames:
+            new.delete()
+        raise InputError(f"{place} cannot be written: {error}") from None
 
 
 def check_rows(name: str, written: int, rows: int) -> None:
