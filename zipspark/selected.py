@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, get_args
 
 from pyspark.sql import DataFrame
@@ -20,9 +20,10 @@ from zipspark.spark.progress import tagged
 from zipspark.spark.report_facts import Material, facts_of
 from zipspark.storage.output import REPORT, Format, Output
 from zipspark.storage.schema_output import TABLES, SchemaOutput
+from zipspark.units import format_bytes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Selection:
     """A finished choice: tables as DataFrames, and what is to be said of them."""
 
@@ -32,7 +33,7 @@ class Selection:
     metrics: DataFrame  # rows and bytes per stage and group, seconds per stage
     summary: Summary
     manifest: dict[str, Any]  # input, options, versions, checksum: what the ranking depends on
-    material: Material = field(repr=False)  # what a report is made of
+    material: Material  # what a report is made of
 
     @property
     def ledger(self) -> DataFrame:
@@ -75,6 +76,11 @@ class Selection:
             write_tables(self, output, format)
             output.write_manifest(self.manifest)
             output.commit()
+
+    def __repr__(self) -> str:
+        chosen = next(line for line in self.summary.sets if line.name == "subset")
+        size = format_bytes(chosen.bytes)
+        return f"Selection({chosen.samples:,} samples, {size}, ratio {chosen.ratio:.2f}: subset, ledger, summary, ...)"
 
     def _repr_html_(self) -> str:
         return self.summary._repr_html_()

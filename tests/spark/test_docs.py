@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 
@@ -42,19 +43,20 @@ def test_links_of_pages_lead_somewhere():
 
 
 @pytest.mark.delta
+@pytest.mark.skipif(os.environ.get("ZIPSPARK_TEST_REMOTE") == "1", reason="each command has its own tests on Connect")
 @pytest.mark.parametrize("page", [page.name for page in PAGES])
 def test_commands_of_a_page_run_in_their_order(page, spark, tmp_path, monkeypatch, capsys):
     lines = [line for name, line in commands() if name == page]
     if not lines:
         pytest.skip("no command that can be run here")
     monkeypatch.chdir(tmp_path)
-    material(spark)
+    material(spark, tmp_path)
     for line in lines:
         arguments = shlex.split(line)[1:]
         assert run(arguments) in (0, 10, 20), f"{line}\n{capsys.readouterr().err}"
 
 
-def material(spark) -> None:
+def material(spark, folder) -> None:
     """The files and tables that pages speak of, small."""
     rows = [
         (f"id{number}", ("code", "chat", "wiki")[number % 3], text, f"Why {text[:40]}?", number % 5 / 4)
@@ -62,10 +64,10 @@ def material(spark) -> None:
     ]
     frame = spark.createDataFrame(rows, "id string, source string, text string, question string, score double")
     pool = frame.select("id", "source", "text", "score")
-    pool.write.parquet("pool.parquet")
-    pool.limit(300).write.json("corpus.jsonl")
-    pool.limit(40).write.json("test.jsonl")
-    pool.write.format("delta").option("delta.enableChangeDataFeed", "true").save("corpus")
+    pool.write.parquet(f"{folder}/pool.parquet")  # Java is where it was started
+    pool.limit(300).write.json(f"{folder}/corpus.jsonl")
+    pool.limit(40).write.json(f"{folder}/test.jsonl")
+    pool.write.format("delta").option("delta.enableChangeDataFeed", "true").save(f"{folder}/corpus")
     for name, floor in (("a", 1.6), ("b", 1.8), ("c", 2.0)):
         with open(f"{name}.jsonl", "w") as file:
             for step in range(1, 101):
@@ -74,6 +76,6 @@ def material(spark) -> None:
     with open("versions.csv", "w") as file:
         file.write("version,ratio,codec,loss,score\n")
         for number, (ratio, loss, score) in enumerate(
-            [(3.9, 2.0, 6.0), (3.85, 1.95, 6.2), (4.0, 2.1, 5.7), (4.05, 2.15, 5.5), (3.95, 2.05, 5.9)], 1
+            [(3.9, 2.0, 6.0), (3.85, 2.12, 5.8), (4.0, 2.05, 5.7), (4.05, 2.2, 5.2), (3.95, 1.95, 6.1)], 1
         ):
             file.write(f"v{number},{ratio},zlib,{loss},{score}\n")

@@ -188,6 +188,7 @@ def test_saved_from_python_it_is_there_too(spark, tmp_path):
     chosen = zipspark.select(spark.createDataFrame(rows(60)), 9)
     chosen.save(str(tmp_path / "out"), format="jsonl")
     assert (tmp_path / "out" / "report.html").read_text() == chosen.report()
+    assert repr(chosen).startswith("Selection(9 samples, ")
     assert run(["report", str(tmp_path / "out"), "--quiet"]) == 3  # its input is nowhere
 
 
