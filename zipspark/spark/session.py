@@ -143,6 +143,7 @@ def _start(engine: EngineOptions, delta: bool) -> SparkSession:
     settings = {"spark.app.name": "zipspark"}
     if is_local:
         settings |= _local_settings()
+    if is_local or (starts_java and defaults.get("spark.master", "").startswith("local")):
         os.environ["PYSPARK_PYTHON"] = sys.executable  # workers are this very Python: on PATH there may be another
     settings = {key: value for key, value in settings.items() if key not in defaults} | engine.conf
     _check_reachable(remote or master or "")
