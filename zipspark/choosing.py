@@ -212,6 +212,7 @@ def accounted(run: Run, looked: Looked, picked: Picked, codec: dict[str, Any], k
         "ratios": ratios,
         "stages_reused": stages.reused,
         "summary": summary.to_dict(),
+        "hide_text": config.hide_text,
     }
     return Selection(
         subset=subset,
@@ -220,7 +221,7 @@ def accounted(run: Run, looked: Looked, picked: Picked, codec: dict[str, Any], k
         metrics=spark.createDataFrame(metrics.metrics(counted, progress.seconds)),
         summary=summary,
         manifest=facts,
-        material=Material(ledger, scores, picks.picked, config.hide_text),
+        material=Material(ledger, scores, picks.picked, config.hide_text or config.ids_only),
     )
 
 

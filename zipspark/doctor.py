@@ -21,7 +21,7 @@ from zipspark.config import EngineOptions
 from zipspark.core.zlib_codec import IS_CLASSIC_ZLIB
 from zipspark.errors import EngineError
 from zipspark.failures import first_line
-from zipspark.findings import Check, Diagnosis, checked
+from zipspark.report.findings import Check, Diagnosis, checked
 from zipspark.spark.batches import library_versions
 from zipspark.spark.health import INSTALL, checks_on_spark
 from zipspark.spark.java import check_java

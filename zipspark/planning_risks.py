@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 
 from pyspark.sql import SparkSession
@@ -13,7 +12,7 @@ from zipspark.core.parts import PART_BYTES
 from zipspark.core.zlib_codec import IS_CLASSIC_ZLIB
 from zipspark.report.planned import Found, Risk
 from zipspark.spark.plan import Plan
-from zipspark.spark.session import machine_memory
+from zipspark.spark.session import machine_memory, memory_setting
 from zipspark.units import format_bytes
 
 MANY_DUPLICATES = 0.05  # of the sample's rows
@@ -89,7 +88,8 @@ def _codec(config: SelectConfig, found: Found, subset_bytes: int) -> Iterator[Ri
 
 def _budget(config: SelectConfig, found: Found, planned: Plan, subset_bytes: int) -> Iterator[Risk]:
     unit = planned.budget.unit
-    pool = {"rows": found.rows - sum(found.problems.values()), "bytes": found.bytes}.get(unit)
+    good = 1 - sum(found.problems.values()) / max(found.sample_rows, 1)
+    pool = {"rows": found.rows * good, "bytes": found.bytes}.get(unit)
     if config.budget is not None and pool is not None and planned.budget.amount >= pool:
         yield Risk(
             False,
@@ -124,7 +124,7 @@ def _sizes(config: SelectConfig, longest: int) -> Iterator[Risk]:
 
 
 def _memory(spark: SparkSession, config: SelectConfig, planned: Plan, engine: Engine) -> Iterator[Risk]:
-    most = _bytes(spark.conf.get("spark.driver.maxResultSize", None) or "1g")
+    most = memory_setting(spark.conf.get("spark.driver.maxResultSize", None) or "1g", unit="b")
     on_driver = planned.tree.driver_bytes
     if most and on_driver > most:
         yield Risk(
@@ -136,7 +136,7 @@ def _memory(spark: SparkSession, config: SelectConfig, planned: Plan, engine: En
     if not (spark.conf.get("spark.master", None) or "").startswith("local"):
         return
     machine = machine_memory()
-    heap = _bytes(spark.conf.get("spark.driver.memory", None) or "1g")
+    heap = memory_setting(spark.conf.get("spark.driver.memory", None) or "1g")
     workers = engine.cores * (engine.worker + HELD[config.objective] * planned.tree.levels[0].bytes_in)
     needed = heap + workers + HELD[config.objective] * on_driver
     if machine and needed > machine:
@@ -156,12 +156,6 @@ def _time(config: SelectConfig, seconds: Mapping[str, float]) -> Iterator[Risk]:
             f"multistage compresses every candidate again in each round: about {rounds / 60:,.0f} minutes",
             "--preset default (lazy greedy), or lower --k1 and --k2",
         )
-
-
-def _bytes(setting: str) -> int:
-    """Spark's sizes: 512m, 8g, 1048576; 0 for none."""
-    match = re.fullmatch(r"(\d+)([kmgt]?)b?", setting.strip().lower())
-    return int(match[1]) * 2 ** {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}[match[2]] if match else 0
 
 
 def _megabytes(size: float) -> str:

@@ -22,6 +22,7 @@ from zipspark.report.facts import Cluster, Facts, Fuller, PartsLoss
 from zipspark.report.page import page
 from zipspark.report.summary import SetLine, Summary
 from zipspark.rerunning import Rerun, Result, rerun
+from zipspark.running import explained
 from zipspark.spark import survey
 from zipspark.spark.baselines import baselines
 from zipspark.spark.clusters import clusters
@@ -34,7 +35,7 @@ from zipspark.spark.report_facts import Material, facts_of, ledger_again
 from zipspark.spark.samples import choosable_scores
 from zipspark.spark.scores import hashed_rows, with_text
 from zipspark.spark.sketches import head_length, sketch_of
-from zipspark.storage.output import REPORT, replace_text
+from zipspark.storage.output import REPORT
 from zipspark.storage.places import Place
 from zipspark.units import Budget, parse_size
 
@@ -84,7 +85,8 @@ def report(options: EngineOptions, file: str | None = None, full: bool = False) 
         if past.changed_inputs:
             raise InputError(f"{result.output} cannot be reported on, its input has changed: {past.changed_inputs}")
         facts = (_full if full else _plain)(result, past)
-    replace_text(place, page(facts))
+    with explained():
+        place.write_whole(page(facts).encode())
     return Report(result.output, str(place), facts)
 
 
@@ -123,7 +125,7 @@ def _material(result: Result, run: Run, rows: DataFrame) -> Material:
     picked = ledger.where("decision = 'selected'").select("zip_id", "bytes", "rank", "marginal_ratio").toArrow()
     if len(picked) != result.manifest["selected"]:
         raise InputError(f"{result.output}/ledger is not what was written: it does not fit its manifest and its input")
-    return Material(ledger, rows, picked.sort_by("rank"), run.config.hide_text)
+    return Material(ledger, rows, picked.sort_by("rank"), run.config.hide_text or run.config.ids_only)
 
 
 def _summary(manifest: Mapping[str, Any]) -> Summary:
@@ -166,6 +168,8 @@ def _parts_loss(run: Run, looked: Looked, manifest: Mapping[str, Any], size: int
     few = looked.samples if below is None else looked.samples.where(F.col("content") < below)
     few = few.withColumn("kept", F.lit(False))
     pool = survey.survey(few, looked.pool.rows, run.config, by_group=False)
+    if not pool.samples:  # a few long texts are not sampled by hash
+        return None
     unit = manifest["budget"]["unit"]
     chosen = {"rows": manifest["selected"], "bytes": size}.get(unit, manifest["budget"]["amount"])
     amount = max(1, round(chosen * pool.total(unit) / max(looked.pool.total(unit), 1)))
@@ -183,7 +187,7 @@ def _parts_loss(run: Run, looked: Looked, manifest: Mapping[str, Any], size: int
 
     one, many = chosen_in(1), chosen_in(parts)
     common = len(one[0] & many[0]) / len(one[0])
-    return PartsLoss(parts, pool.bytes, one[1], one=one[2], many=many[2], common=common)
+    return PartsLoss(manifest["parts"], parts, pool.bytes, one[1], one=one[2], many=many[2], common=common)
 
 
 def _figures(cluster: Cluster) -> dict[str, Any]:

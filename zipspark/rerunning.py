@@ -21,7 +21,7 @@ from zipspark.storage import schema_output
 from zipspark.storage.inputs import Source, is_path, resolve
 from zipspark.storage.output import differences, read_manifest
 from zipspark.storage.places import Place
-from zipspark.storage.stages import Stages
+from zipspark.storage.stages import Purpose, Stages, aside
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,19 @@ class Result:
             raise InputError(f"{options.output} is no result of zipspark select: its manifest has no {min(missing)}")
         return cls(options.output, manifest, schema)
 
+    @property
+    def is_delta(self) -> bool:
+        return self.schema is not None or self._ledger.child("_delta_log").exists()
+
     def ledger(self, spark: SparkSession) -> DataFrame:
         if self.schema is not None:
             return schema_output.read_table(spark, self.schema, "ledger", self.manifest)
-        place = Place.parse(self.output).child("ledger")
-        is_delta = place.child("_delta_log").exists()
-        return spark.read.format("delta").load(place.uri) if is_delta else spark.read.parquet(place.pattern)
+        read, place = spark.read, self._ledger
+        return read.format("delta").load(place.uri) if self.is_delta else read.parquet(place.pattern)
+
+    @property
+    def _ledger(self) -> Place:
+        return Place.parse(self.output).child("ledger")
 
 
 @dataclass(frozen=True)
@@ -72,25 +79,27 @@ class Rerun:
 
 
 @contextmanager
-def rerun(result: Result, options: EngineOptions, purpose: str) -> Iterator[Rerun]:
-    """The run behind ``result``, on the engine of ``options``, with stages beside OUT: ``.<name>-<purpose>.work``.
+def rerun(result: Result, options: EngineOptions, purpose: Purpose) -> Iterator[Rerun]:
+    """The run behind ``result``, on the engine of ``options``, with stages beside OUT: ``.<name>~<purpose>.work``.
 
-    Files are read as they are now, of Delta tables the versions that were read then. Raises `InputError` where an
-    input, or its version, is gone, or was a DataFrame.
+    Files are read as they are now, of Delta tables the versions that were read then. What the run hid stays
+    hidden. Raises `InputError` where an input, or its version, is gone, or was a DataFrame.
     """
     then = result.manifest["key"]
     for name, read in {"input": then["input"], **then["beside"]}.items():
         if read["format"] == "dataframe":
             raise InputError(f"{result.output}: no {purpose} of it, as its {name} was a DataFrame of the caller's")
-    beside_out = None if result.schema else f"{result.output.rstrip('/')}-{purpose}"
-    engine = EngineOptions(**options.model_dump(by_alias=True) | {"output": beside_out})
+    beside_out = None if result.schema else aside(result.output, purpose)
+    hides = options.hide_text or bool(result.manifest.get("hide_text"))
+    engine = EngineOptions(**options.model_dump(by_alias=True) | {"output": beside_out, "hide_text": hides})
     config = config_of(result.manifest, engine)
     with explained():
         source = _as_it_was(resolve(config.input), then["input"])
         tables = {name: references.find(name, getattr(config, name)) for name in BESIDE}
         beside: References = {name: table and _as_it_was(table, then["beside"][name]) for name, table in tables.items()}
         counter = counter_of(config)
-        spark, _ = start_session(config, config, source, *beside.values())
+        delta = Source("delta") if result.is_delta else None
+        spark, _ = start_session(config, config, source, *beside.values(), delta)
         source, beside = pinned_all(spark, source, beside)
         key = run_key(config, source, beside)
         with Stages(spark, engine) as stages:

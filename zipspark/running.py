@@ -35,12 +35,12 @@ _hides: ContextVar[bool] = ContextVar("zipspark_hides", default=False)  # whethe
 
 
 @contextmanager
-def explained() -> Iterator[None]:
+def explained(hide_text: bool = False) -> Iterator[None]:
     """One run. What Spark raises in it becomes zipspark's own error; no error says a password or a key.
 
-    Nor, where `start_session` was told to hide it, the text of a sample.
+    Nor, with ``hide_text`` or where `start_session` was told to hide it, the text of a sample.
     """
-    hides = _hides.set(_hides.get())
+    hides = _hides.set(_hides.get() or hide_text)
     try:
         with one_run():
             yield

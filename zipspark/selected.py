@@ -46,7 +46,7 @@ class Selection:
 
     def report(self) -> str:
         """The report as one HTML file that needs nothing beside it: what stands in ``OUT/report.html``."""
-        with explained():
+        with explained(self.material.hide_text):
             return page(self.facts())
 
     def save(
@@ -72,7 +72,7 @@ class Selection:
             raise UsageError("save must be given a path, or output_schema, and not both")
         if format == "delta":
             check_delta(self.subset.sparkSession)
-        with explained(), output:
+        with explained(self.material.hide_text), output:
             write_tables(self, output, format)
             output.write_manifest(self.manifest)
             output.commit()

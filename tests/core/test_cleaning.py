@@ -94,6 +94,15 @@ def test_what_was_left_goes_and_nothing_else(out, capsys):
     assert capsys.readouterr().out.strip() == "nothing was left"
 
 
+def test_what_verify_and_report_left_goes_too(out):
+    for purpose in ("verify", "report"):
+        left = out.parent / f".out~{purpose}.work"
+        left.mkdir()
+        (left / "part-0.parquet").write_bytes(b"texts")
+    assert run(["clean", str(out), "--quiet"]) == 0
+    assert names_in(out.parent) == KEPT
+
+
 def test_a_dry_run_lists_only(out, capsys):
     before = names_in(out.parent)
     assert run(["clean", str(out), "--dry-run"]) == 0

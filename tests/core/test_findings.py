@@ -7,7 +7,7 @@ import json
 from test_rules import run_without_pyspark
 
 from zipspark.errors import EngineError, InputError
-from zipspark.findings import Check, Diagnosis, checked
+from zipspark.report.findings import Check, Diagnosis, checked
 
 DOCTOR = """
 import sys

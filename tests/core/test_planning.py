@@ -21,6 +21,7 @@ from zipspark.errors import InputError
 from zipspark.forecast import Rates, Work, forecast
 from zipspark.options import layered
 from zipspark.report.planned import Found, Planned, Risk
+from zipspark.spark.session import memory_setting
 from zipspark.storage.inputs import resolve
 from zipspark.storage.places import Place
 from zipspark.storage.records import cut, read
@@ -116,6 +117,15 @@ def test_rows_of_a_large_input_are_estimated(folder, tmp_path, kind):
     assert not copy.whole
     assert copy.rows == pytest.approx(60_000, rel=0.15)
     assert 50_000 < sum(map(len, records(copy))) < 400_000
+
+
+def test_a_bad_first_line_of_csv_is_not_its_header(folder, tmp_path):
+    (folder / "a.csv").write_text("id,text\n1,a,b,c\n" + "".join(f"{number},text {number}\n" for number in range(9)))
+    (folder / "b.csv").write_text("id,text,more\n10,other,x\n")
+    copy = copy_of(folder, tmp_path, 10**6)
+    (place,) = copy.source.files
+    assert Place.parse(place.uri).read_text().splitlines()[0] == "id,text,more"
+    assert copy.rows == 11
 
 
 def test_many_small_files_are_enough(folder, tmp_path):
@@ -309,7 +319,7 @@ def test_long_rounds_are_said():
 
 @pytest.mark.parametrize(("said", "size"), [("512m", 2**29), ("8g", 2**33), ("1048576", 2**20), ("0", 0)])
 def test_sizes_as_spark_writes_them(said, size):
-    assert rules._bytes(said) == size
+    assert memory_setting(said, unit="b") == size
 
 
 # --- what is said --------------------------------------------------------------------------------------------------

@@ -173,6 +173,15 @@ def test_a_delta_table_is_counted_by_spark(spark, tmp_path, capsys, monkeypatch)
     assert {*said["samples"]} < {*texts(300)}
 
 
+def test_a_view_of_files_is_not_its_files(spark, tmp_path, capsys):
+    spark.createDataFrame(rows(300), "id string, source string, text string").write.parquet(str(tmp_path / "files"))
+    frame = spark.read.parquet(str(tmp_path / "files")).where("source = 'web'")
+    frame.selectExpr("id", "source", "upper(text) text").createOrReplaceTempView("plan_files")
+    found = planned(capsys, "plan_files", "--budget", "10")
+    assert found["found"]["rows"] == 100
+    assert all(text == text.upper() for text in found["samples"])
+
+
 def test_a_view_is_sampled_from_its_first_rows(spark, capsys):
     spark.createDataFrame(rows(300), "id string, source string, text string").createOrReplaceTempView("plan_pool")
     said = planned(capsys, "plan_pool", "--budget", "10")

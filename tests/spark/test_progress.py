@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import logging
 import re
+import time
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -46,6 +48,16 @@ def test_on_a_terminal_there_is_one_line(spark, capsys, monkeypatch, caplog):
     assert re.search(r"\[1/2\] merge  8 tasks  \d samples/s  0:\d\d  done\n", screen.getvalue())
     assert caplog.records == []
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("done", "said"),
+    [(0, "0:10"), (1, "0:10"), (10, "0:10  about 0:10 left"), (20, "0:10"), (5, "0:10  about 0:30 left")],
+)
+def test_what_is_left_is_told_once_enough_tasks_are_done(done, said):
+    tasks = SimpleNamespace(count=lambda: (done, 20))
+    line = module._Line("parts", 3, 7, None, time.monotonic() - 10, tasks)
+    assert line.now() == f"[3/7] parts  {done}/20 tasks  {said}"
 
 
 def test_quiet_shows_nothing_but_counts_seconds(spark, caplog, capsys):

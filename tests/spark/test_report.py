@@ -17,7 +17,7 @@ import pytest
 from pools import WORDS, rows
 
 import zipspark
-from zipspark import reporting, selected
+from zipspark import reporting, rerunning, selected
 from zipspark.cli import run
 from zipspark.config import EngineOptions
 from zipspark.core.seen import lowest_share
@@ -177,11 +177,27 @@ def test_hidden_text_is_not_in_it(pool, tmp_path, capfd):
     assert run(command(pool, out, "--hide-text")) == 0
     assert MARKER not in (out / "report.html").read_text()
     assert WORDS[0] not in (out / "report.html").read_text()
-    assert run(["report", str(out), "--quiet"]) == 0
+    assert run(["report", str(out), "--quiet", "--full"]) == 0  # what a run hid stays hidden
+    assert MARKER not in (out / "report.html").read_text()
+    assert run([*command(pool, out), "--overwrite"]) == 0
     assert MARKER in (out / "report.html").read_text()
-    assert run(["report", str(out), "--quiet", "--full", "--hide-text"]) == 0
+    assert run(["report", str(out), "--quiet", "--hide-text"]) == 0
+    assert MARKER not in (out / "report.html").read_text()
+    assert run([*command(pool, out), "--overwrite", "--ids-only"]) == 0
     assert MARKER not in (out / "report.html").read_text()
     assert MARKER not in "".join(capfd.readouterr())
+
+
+@pytest.mark.delta
+def test_of_delta_tables_a_session_with_delta_is_asked_for(pool, tmp_path, monkeypatch):
+    started = []
+    start = rerunning.start_session
+    monkeypatch.setattr(rerunning, "start_session", lambda *given: started.append(given) or start(*given))
+    for format, has_delta in (("delta", True), ("parquet", False)):
+        out = tmp_path / format
+        assert run([*command(pool, out), "--format", format]) == 0
+        assert run(["report", str(out), "--quiet"]) == 0
+        assert ("delta" in [source.format for source in started[-1][2:] if source is not None]) == has_delta
 
 
 def test_saved_from_python_it_is_there_too(spark, tmp_path):

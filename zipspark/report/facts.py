@@ -73,7 +73,8 @@ class Cluster:
 class PartsLoss:
     """What cutting into parts costs, on a sample of the pool by content hash."""
 
-    parts: int
+    run_parts: int  # of the run itself
+    parts: int  # in which it was measured
     pool_bytes: int
     subset_bytes: int
     one: float  # ratio of the subset chosen in one part

@@ -87,8 +87,8 @@ def parts(facts: Facts, room: Room) -> list[Block]:
         return []
     loss = found.many / found.one - 1 if found.one else math.nan
     said = (
-        f"The run was cut into {found.parts:,} parts. On a sample of {format_bytes(found.pool_bytes)} of the pool, by "
-        f"content hash, {format_bytes(found.subset_bytes)} were chosen in one part and in {found.parts:,}: "
+        f"The run was cut into {found.run_parts:,} parts. On a sample of {format_bytes(found.pool_bytes)} of the pool, "
+        f"by content hash, {format_bytes(found.subset_bytes)} were chosen in one part and in {found.parts:,}: "
         f"{found.common:.0%} of the picks are the same, and the ratio differs by {loss:+.1%}."
     )
     rows = [("in one part", number(found.one, ".3f")), (f"in {found.parts:,} parts", number(found.many, ".3f"))]

@@ -106,6 +106,6 @@ def prepared() -> str | None:
     """`vegaEmbed`, with Vega and Vega-Lite, in one script with a scope of its own; None without vl-convert."""
     try:
         from vl_convert import javascript_bundle
-    except ModuleNotFoundError:
+    except ImportError:  # missing, or made for another machine
         return None
     return f"{_NOTICE}(()=>{{{javascript_bundle('window.vegaEmbed = vegaEmbed;')}\n}})();"

@@ -50,20 +50,5 @@ class Picture:
             picture = io.BytesIO()
             figure.savefig(picture, format=self._format, dpi=120)
             written.append(f"{stem}{suffix}{ending}")
-            _write(Place.parse(written[-1]), picture.getvalue())
+            Place.parse(written[-1]).write_whole(picture.getvalue())
         return tuple(written)
-
-
-def _write(place: Place, data: bytes) -> None:
-    new = place.parent.child(f".{place.name}.new") if place.renames else place
-    try:
-        if place.renames:
-            place.parent.make_dir()
-        with new.filesystem.open_output_stream(new.path) as stream:
-            stream.write(data)
-        if place.renames:
-            new.rename(place)
-    except OSError as error:
-        if place.renames:
-            new.delete()
-        raise InputError(f"plot {place} cannot be written: {error}") from None

@@ -86,7 +86,7 @@ class Planned:
         stages.add_row(*(f"{seconds:,.1f} s" for seconds in (*self.seconds.values(), self.total_seconds)))
         parts.append(stages)
         for number, sample in enumerate(self.samples or (), start=1):
-            cut = Text(sample[:_SHOWN])
+            cut = Text(_visible(sample[:_SHOWN]))
             if len(sample) > _SHOWN:
                 cut.append(f"\n… {len(sample) - _SHOWN:,} characters more", style="dim")
             parts.append(Panel(cut, title=f"sample {number}, as it is compressed", title_align="left"))
@@ -136,10 +136,19 @@ class Planned:
         table.add_column("share", justify="right")
         total = max(sum(count for _, count in rows), 1)
         for name, count in rows[:_MOST_GROUPS]:
-            table.add_row(Text(name), f"{count:,}", f"{count / total:.1%}")
+            table.add_row(Text(_visible(name)), f"{count:,}", f"{count / total:.1%}")
         if len(rows) > _MOST_GROUPS:
             table.caption = f"and {len(rows) - _MOST_GROUPS:,} smaller groups"
         return table
+
+
+def _visible(text: str) -> str:
+    """Without what a terminal would obey.
+
+    >>> _visible("a\\x1b[31mb")
+    'a\ufffd[31mb'
+    """
+    return "".join(letter if letter in "\n\t" or letter.isprintable() else "\ufffd" for letter in text)
 
 
 def _facts(title: str, lines: list[tuple[str, str]]) -> Table:

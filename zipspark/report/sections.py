@@ -109,7 +109,7 @@ def _ranking(facts: Facts, room: Room) -> list[Block]:
         "mostly said before. "
     )
     if at is None:
-        said += "It has no knee: to the end, a byte adds about what it adds in the mean."
+        said += "It has no knee: nowhere does a byte begin to add clearly less."
     else:
         share = points[at].bytes / points[-1].bytes
         said += (
@@ -223,8 +223,9 @@ def _meaning(found: Excluded) -> str:
 
 def _picks(facts: Facts, room: Room) -> list[Block]:
     blocks = []
+    kept = (facts.manifest.get("config") or {}).get("keep")  # which come first, whatever they hold
     if facts.first:
-        blocks.append(text("The first picks: what holds most that nothing else has said."))
+        blocks.append(text("The first picks" + ("" if kept else ": what holds most that nothing else has said") + "."))
         blocks.append(samples(facts.first, room))
     if facts.last:
         blocks.append(text("The last picks: what the budget still had room for."))

@@ -103,7 +103,7 @@ def _warnings(facts: Facts, pool: SetLine | None, subset: SetLine | None, random
     gain = gained(subset, random)
     if gain is not None and gain <= 0:
         aim = config.get("objective", "ratio")
-        why = f" The objective was {aim}, which is another aim; see its curve." if aim != "ratio" else ""
+        why = f" The objective was {aim}, which is another aim." if aim != "ratio" else ""
         yield f"The subset's ratio is not below that of random samples: by this measure nothing was gained.{why}"
     if pool is not None and subset is not None and _is_short(facts, pool, subset):
         yield (
@@ -123,7 +123,9 @@ def _warnings(facts: Facts, pool: SetLine | None, subset: SetLine | None, random
 
 def _is_short(facts: Facts, pool: SetLine, subset: SetLine) -> bool:
     unit = (facts.manifest.get("budget") or {}).get("unit")
-    return unit == "rows" and subset.samples > 0 and subset.mean_bytes < MUCH_SHORTER * pool.mean_bytes
+    cost = (facts.manifest.get("config") or {}).get("cost") or "byte"
+    is_short = subset.samples > 0 and subset.mean_bytes < MUCH_SHORTER * pool.mean_bytes
+    return (unit, cost) == ("rows", "byte") and is_short
 
 
 def vanished(facts: Facts) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -14,8 +15,9 @@ import pyarrow as pa
 from zipspark.config import EngineOptions
 from zipspark.errors import UsageError
 from zipspark.failures import explain_spark_error, first_line
-from zipspark.findings import Check, checked
+from zipspark.report.findings import Check, checked
 from zipspark.spark.batches import batch, library_versions, spark_schema
+from zipspark.spark.session import memory_setting
 from zipspark.storage.places import Place, redact_all
 from zipspark.units import format_bytes
 
@@ -44,7 +46,7 @@ def checks_on_spark(engine: EngineOptions) -> list[Check]:
             return [checked("Spark", partial(_raised, second))]
         said = redact_all(first_line(error))
         delta = Check("Delta", "note", f"{said}; all that is no Delta table works", "--jars FOLDER names its jars")
-    master = redact_all(engine.remote or session.conf.get("spark.master", None) or "a running session")
+    master = redact_all(engine.remote or _setting(session, "spark.master") or "a running session")
     found = [
         Check("Spark", "ok", f"{session.version} on {master}"),
         checked("tasks", lambda: _tasks(session)),
@@ -52,6 +54,13 @@ def checks_on_spark(engine: EngineOptions) -> list[Check]:
         checked("stages", lambda: _stages(session, engine)),
     ]
     return [*found, delta or _delta(session, engine)]
+
+
+def _setting(session: SparkSession, key: str) -> str | None:
+    """None where it is not set, or a platform does not say."""
+    with contextlib.suppress(Exception):
+        return session.conf.get(key, None)
+    return None
 
 
 def _raised(error: Exception) -> Check:
@@ -95,17 +104,10 @@ def _memory(session: SparkSession) -> Check:
     said = f"Java {heap}, of {format_bytes(machine)} that this process may use"
     if not (session.conf.get("spark.master", None) or "").startswith("local"):
         return Check("memory", "ok", said)
-    if _size(heap) > 0.75 * machine:
+    if memory_setting(heap) > 0.75 * machine:
         most = max(1, int(machine // 4 // 2**20))
         return Check("memory", "note", f"{said}: too little is left for Python", f"--conf spark.driver.memory={most}m")
     return Check("memory", "ok", said)
-
-
-def _size(setting: str) -> int:
-    """Bytes of a setting of Spark's such as 8g or 512m."""
-    text = setting.lower().rstrip("b")
-    unit = text[-1:] if text[-1:] in "kmgt" else ""
-    return int(text.removesuffix(unit)) << {"": 20, "k": 10, "m": 20, "g": 30, "t": 40}[unit]
 
 
 def _stages(session: SparkSession, engine: EngineOptions) -> Check:

@@ -39,7 +39,7 @@ class Progress:
     >>> progress = Progress(spark)  # doctest: +SKIP
     >>> with progress.stage("parts", 3, of=7, samples=54_000):  # doctest: +SKIP
     ...     candidates = stages.write("candidates", frame)
-    [3/7] parts  5/16 tasks  2,100 samples/s  0:08
+    [3/7] parts  5/16 tasks  2,100 samples/s  0:08  about 0:17 left
     """
 
     def __init__(self, spark: SparkSession, quiet: bool = False):
@@ -135,8 +135,13 @@ class _Line:
     def _text(self, tasks: str, share: float) -> str:
         seconds = self.seconds
         speed = f"{self._samples * share / seconds:,.0f} samples/s" if self._samples and share and seconds > 1 else ""
-        clock = f"{int(seconds) // 60}:{int(seconds) % 60:02}"
-        return "  ".join(filter(None, (self._head, tasks, speed, clock)))
+        # Tasks of one stage are alike; before a tenth of them is done, too little is known.
+        left = f"about {_clock(seconds * (1 - share) / share)} left" if 0.1 <= share < 1 and seconds > 1 else ""
+        return "  ".join(filter(None, (self._head, tasks, speed, _clock(seconds), left)))
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02}"
 
 
 class _Tasks:

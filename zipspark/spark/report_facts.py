@@ -34,7 +34,7 @@ _SAMPLE_TEXT = 4_000  # characters of each of them
 _SURE = 8  # times as many rows as are shown are asked for, on average: never too few
 _BINS = 40  # of a histogram, at most
 _PER_DOUBLING = {"bytes": 4, "ratio": 8}  # bins that are counted, in each doubling
-_KEY = "key"  # what rows are sampled by: the content hash, or one of its place where a row has no text
+_KEY = "key"  # what rows are sampled by: mostly the content hash
 
 Row = dict[str, Any]
 
@@ -153,7 +153,9 @@ def example(row: Row, most: int = MOST_TEXT) -> Example:
 
 
 def _key() -> Column:
-    return F.coalesce("content", F.md5(F.concat_ws(":", "file", "position")))
+    """The content hash; duplicates, which share theirs with many, are known by their ids."""
+    of_text = F.coalesce("content", F.md5(F.concat_ws(":", "file", "position")))
+    return F.when(F.col("decision") == "duplicate", F.md5("zip_id")).otherwise(of_text)
 
 
 def _below(share: float) -> Column:

@@ -11,6 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 from zipspark.config import PoolOptions
 from zipspark.errors import InputError
 from zipspark.spark.corpus import read_corpus
+from zipspark.spark.tables import is_located
 from zipspark.storage.deltas import Table
 from zipspark.storage.inputs import Source, resolve
 from zipspark.storage.places import Place
@@ -18,6 +19,7 @@ from zipspark.storage.sampling import Copy, copied, spread
 
 _FILES = 64  # of a table that are considered
 _ROWS = 5000  # of a table whose files cannot be looked into
+_PEEK = 20  # of these, that say how large rows are
 
 
 def copy_of(spark: SparkSession, source: Source, options: PoolOptions, folder: Place, limit: int) -> Copy:
@@ -33,7 +35,7 @@ def copy_of(spark: SparkSession, source: Source, options: PoolOptions, folder: P
     rows = found.count()  # Delta and Parquet know it
     if not rows:
         raise InputError("input holds no rows")
-    files = [_path(name) for name in spread(found.inputFiles(), _FILES)]
+    files = [_path(name) for name in spread(found.inputFiles(), _FILES)] if is_located(found) else []
     if files and all(name.endswith(".parquet") for name in files):
         copy = copied(resolve(files), folder.child("files"), limit)
         if {*_columns(spark, copy.source)} == {*found.columns}:  # Delta may call them something else in its files
@@ -55,7 +57,8 @@ def _path(uri: str) -> str:
 
 
 def _first(found: DataFrame, folder: Place, limit: int) -> int:
-    table = found.limit(_ROWS).toArrow()
+    peek = found.limit(_PEEK).toArrow()
+    table = found.limit(max(_PEEK, min(_ROWS, int(limit * len(peek) / max(peek.nbytes, 1))))).toArrow()
     table = table.slice(0, max(1, int(len(table) * min(1.0, limit / max(table.nbytes, 1)))))
     folder.make_dir()
     with folder.filesystem.open_output_stream(folder.child("0.parquet").path) as stream:

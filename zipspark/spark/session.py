@@ -242,6 +242,16 @@ def machine_memory() -> int | None:
     return machine
 
 
+def memory_setting(text: str, unit: str = "m") -> int:
+    """Bytes of a setting of Spark's such as 8g or 512m; a bare number is in ``unit``, which differs by setting.
+
+    >>> memory_setting("8g"), memory_setting("512"), memory_setting("1048576", unit="b")
+    (8589934592, 536870912, 1048576)
+    """
+    number, given = re.fullmatch(r"(\d+)([bkmgtp]?)b?", text.strip().lower()).groups()  # type: ignore[union-attr]
+    return int(number) << 10 * "bkmgtp".index(given or unit)
+
+
 def _check_reachable(url: str) -> None:
     """Raise `EngineError` where no host of ``spark://a:7077,b:7077`` or ``sc://host:15002/;...`` takes a connection."""
     scheme, _, rest = url.partition("://")

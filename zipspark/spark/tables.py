@@ -152,6 +152,11 @@ def _located(found: DataFrame, kept: list[str]) -> DataFrame | None:
     return table
 
 
+def is_located(found: DataFrame) -> bool:
+    """Whether a table's rows are those of its files: a view's are not."""
+    return _located(found, []) is not None
+
+
 def _placed(
     spark: SparkSession, found: DataFrame, kept: list[str], materialise: Callable[[DataFrame], DataFrame] | None
 ) -> DataFrame:

@@ -1,4 +1,4 @@
-"""What runs that were killed have left beside OUT: stages in the work folder, half a new OUT."""
+"""What was killed and has left something beside OUT: stages of runs, of verify and report, half a new OUT."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pyarrow.fs import FileSelector
 
 from zipspark.config import EngineOptions
 from zipspark.storage.places import Place
-from zipspark.storage.stages import completed, delete_stages, folder_of, is_running, read_state
+from zipspark.storage.stages import PURPOSES, aside, completed, delete_stages, folder_of, is_running, read_state
 
 
 @dataclass(frozen=True)
@@ -36,15 +36,16 @@ def leftovers(engine: EngineOptions) -> list[Leftover]:
     """What there is beside ``engine.output``, or in ``engine.work_dir``, for that OUT."""
     assert engine.output is not None
     out = Place.parse(engine.output)
-    work = folder_of(engine)
-    assert work is not None
-    state = read_state(work)
-    running = state is not None and is_running(state)
-    places = [work] if work.exists() else []
-    return [
-        Leftover(place, tuple(row["stage"] for row in completed(place)) if place == work else (), _size(place), running)
-        for place in (*places, *_half_written(out))
+    outputs = [engine.output, *(aside(engine.output, purpose) for purpose in PURPOSES)]
+    works = [folder_of(engine.model_copy(update={"output": output})) for output in outputs]
+    states = [read_state(work) for work in works if work is not None]
+    running = [state is not None and is_running(state) for state in states]
+    found = [
+        Leftover(work, tuple(row["stage"] for row in completed(work)), _size(work), in_use)
+        for work, in_use in zip(works, running, strict=True)
+        if work is not None and work.exists()
     ]
+    return found + [Leftover(place, (), _size(place), running[0]) for place in _half_written(out)]
 
 
 def remove(found: Leftover) -> None:

@@ -202,21 +202,6 @@ class Output(Result):
                 left.rename(self.place)
 
 
-def replace_text(place: Place, text: str) -> None:
-    """Write a file, as UTF-8, in place of one that may be there: whole or not at all. Raises `InputError`."""
-    new = place.parent.child(f".{place.name}.new-{uuid.uuid4().hex[:8]}") if place.renames else place
-    try:
-        if place.renames:
-            place.parent.make_dir()
-        new.write_text(text)
-        if place.renames:
-            new.rename(place)
-    except OSError as error:
-        if place.renames:
-            new.delete()
-        raise InputError(f"{place} cannot be written: {error}") from None
-
-
 def check_rows(name: str, written: int, rows: int) -> None:
     """Raises `InputError` where a table has not come to the rows that it should have."""
     if written != rows:

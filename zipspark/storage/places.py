@@ -170,6 +170,21 @@ class Place:
         with self.filesystem.open_output_stream(self.path) as stream:
             stream.write(text.encode())
 
+    def write_whole(self, data: bytes) -> None:
+        """Write a file, in place of one that may be there: whole or not at all. Raises `InputError`."""
+        new = self.parent.child(f".{self.name}.new-{uuid.uuid4().hex[:8]}") if self.renames else self
+        try:
+            if self.renames:
+                self.parent.make_dir()
+            with new.filesystem.open_output_stream(new.path) as stream:
+                stream.write(data)
+            if self.renames:
+                new.rename(self)
+        except OSError as error:
+            if self.renames:
+                new.delete()
+            raise InputError(f"{self} cannot be written: {error}") from None
+
     def check_writable(self) -> None:
         """Raise `InputError` unless something can be made at this place; nothing is left behind.
 

@@ -208,16 +208,16 @@ def _packed(records: Sequence[Record], format_: str) -> bytes:
         return b"".join(record.raw + b"\n" for record in records)
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    header: list[str] = []
-    for record in records:
-        if record.problem:
-            text.write(record.raw.decode(errors="surrogateescape") + "\r\n")
-            continue
-        values = json.loads(record.raw.decode(errors="surrogateescape"))
-        if not header:
-            header = list(values)
-            writer.writerow(header)
-        writer.writerow([values.get(name, "") for name in header])
+    raw = [record.raw.decode(errors="surrogateescape") for record in records]
+    rows = [None if record.problem else json.loads(line) for record, line in zip(records, raw, strict=True)]
+    header = dict.fromkeys(name for values in rows if values is not None for name in values)  # of all files
+    if header:
+        writer.writerow(header)
+    for line, values in zip(raw, rows, strict=True):
+        if values is None:
+            text.write(line + "\r\n")
+        else:
+            writer.writerow([values.get(name, "") for name in header])
     return text.getvalue().encode(errors="surrogateescape")
 
 

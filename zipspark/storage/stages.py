@@ -31,7 +31,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from zipspark.config import EngineOptions
 from zipspark.errors import InputError, UsageError, ZipsparkError
@@ -159,6 +159,15 @@ def folder_of(engine: EngineOptions) -> Place | None:
         own = f"{name}-{zlib.crc32(whole.encode()):08x}" if whole else f"zipspark-{uuid.uuid4().hex[:8]}"
         return Place.parse(engine.work_dir).child(f"{own}.work")
     return out.parent.child(f".{out.name}.work") if out else None
+
+
+Purpose = Literal["verify", "report"]
+PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
+
+
+def aside(output: str, purpose: Purpose) -> str:
+    """What OUT is called where stages lie that look at it again: no run of its own can be called so by chance."""
+    return f"{output.rstrip('/')}~{purpose}"
 
 
 def read_state(folder: Place) -> dict[str, Any] | None:
