@@ -4,6 +4,7 @@ PYTHON = python3
 VENV = .venv
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
+SIDE_BY_SIDE = --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 .PHONY: help install java chromium demo test lint types lock clean
 
@@ -17,8 +18,8 @@ demo: install java ## select from the documentation of Python's standard library
 
 # A process can have one Spark only: what runs on Spark is run on classic Spark first, then on Spark Connect.
 test: install java chromium ## run all tests
-	@$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
-	@ZIPSPARK_TEST_REMOTE=1 $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile tests/spark
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE)
+	@ZIPSPARK_TEST_REMOTE=1 $(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/spark
 
 lint: install ## check style and formatting
 	@$(BIN)/ruff check .

@@ -2,8 +2,8 @@
 
 A process cannot have both, so the suite is run twice::
 
-    python -m pytest --numprocesses=2 --dist=loadfile
-    ZIPSPARK_TEST_REMOTE=1 python -m pytest tests/spark --numprocesses=2 --dist=loadfile
+    python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
+    ZIPSPARK_TEST_REMOTE=1 python -m pytest tests/spark --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 Either half may run in several processes, each with a session of its own.
 """
@@ -34,6 +34,12 @@ CONF = {
     # The same for Delta's log, which Spark reads as a table.
     "spark.databricks.delta.snapshotPartitions": "1",
 }
+
+
+def pytest_collection_modifyitems(items):
+    """Files with slow tests first: a file is run by one process, and one that begins last keeps the other waiting."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")

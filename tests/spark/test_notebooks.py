@@ -7,11 +7,16 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from conftest import CONF
 from launching import ROOT, without_spark
 from nbclient import NotebookClient
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-CONF = "spark.sql.shuffle.partitions 4\nspark.master local[2]\nspark.driver.memory 1g\n"
+OF_THEIR_OWN = {
+    "spark.master": "local[2]",
+    "spark.ui.enabled": "false",
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1",
+}
 
 
 def pictures(notebook) -> int:
@@ -44,7 +49,8 @@ def test_what_is_committed_is_a_whole_run(path):
     ids=lambda path: path.stem,
 )
 def test_a_notebook_runs(path, tmp_path, monkeypatch):
-    (tmp_path / "spark-defaults.conf").write_text(CONF)
+    settings = CONF | OF_THEIR_OWN
+    (tmp_path / "spark-defaults.conf").write_text("".join(f"{key} {value}\n" for key, value in settings.items()))
     for name in {*os.environ} - {*without_spark()}:
         monkeypatch.delenv(name)
     monkeypatch.setenv("SPARK_CONF_DIR", str(tmp_path))
