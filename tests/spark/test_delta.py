@@ -14,7 +14,7 @@ from pools import rows
 from pyspark.sql import functions as F
 
 import zipspark
-from zipspark import choosing, pipeline
+from zipspark import pipeline, selected
 from zipspark.config import EngineOptions, SelectConfig
 from zipspark.errors import EngineError, InputError, UsageError
 from zipspark.spark import delta, session
@@ -80,7 +80,7 @@ def saved(selection, tmp_path_factory):
 @pytest.fixture
 def two_tables(monkeypatch):
     """Half of the tables: each takes Delta a second or more."""
-    for module in (schema_output, choosing):
+    for module in (schema_output, selected):
         monkeypatch.setattr(module, "TABLES", ("subset", "ledger"))
 
 
