@@ -56,5 +56,5 @@ def test_a_notebook_runs(path, tmp_path, monkeypatch):
     monkeypatch.setenv("SPARK_CONF_DIR", str(tmp_path))
     notebook = nbformat.read(path, as_version=4)
     shown = pictures(notebook)
-    NotebookClient(notebook, timeout=240, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(tmp_path)}}).execute()
     assert pictures(notebook) == shown
