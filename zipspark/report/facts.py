@@ -55,7 +55,7 @@ class Excluded:
     reason: str  # the code before the colon, or what is wrong with a record; "" where there is one reason only
     rows: int
     bytes: int
-    examples: tuple[Example, ...]  # the first by content hash
+    examples: tuple[Example, ...]  # the first by content hash, duplicates by the hash of their ids
 
 
 @dataclass(frozen=True)

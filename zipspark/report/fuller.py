@@ -67,7 +67,8 @@ def clusters(facts: Facts, room: Room) -> list[Block]:
     blocks = [
         text(
             "Samples that look alike, the most redundant groups of them first, each with two of its samples. What one "
-            "says and the other does not is underlined. A good choice takes few of each."
+            "says and the other does not is underlined. A good choice takes few of each. Of "
+            "documents above some 500 kB few are found."
         )
     ]
     for cluster in clusters[: min(MOST_CLUSTERS, room.rows)]:
