@@ -183,13 +183,21 @@ class TestRefused:
             resolve([str(path)])
 
     @pytest.mark.parametrize("compression", [".gz", ".bz2", ".zst"])
-    @pytest.mark.parametrize("content", [LINE, zstandard.compress(LINE)[:-3], gzip.compress(LINE)[:-3]])
+    @pytest.mark.parametrize(
+        "content",
+        [LINE, zstandard.compress(LINE)[:-3], gzip.compress(LINE)[:-3]],
+        ids=["plain text", "zst cut off", "gz cut off"],
+    )
     def test_a_compressed_file_that_is_none(self, tmp_path, compression, content):
         with pytest.raises(InputError, match=rf"x\.jsonl{compression} cannot be read as"):
             resolve([put(tmp_path / f"x.jsonl{compression}", content)])
 
     @pytest.mark.parametrize("name", ["x.jsonl", "x.csv", "x.txt"])
-    @pytest.mark.parametrize("content", [gzip.compress(LINE), bz2.compress(LINE), zstandard.compress(LINE), b"PAR1"])
+    @pytest.mark.parametrize(
+        "content",
+        [gzip.compress(LINE), bz2.compress(LINE), zstandard.compress(LINE), b"PAR1"],
+        ids=["gz", "bz2", "zst", "Parquet"],
+    )
     def test_a_text_file_that_is_none(self, tmp_path, name, content):
         with pytest.raises(InputError, match="starts like a Parquet or a compressed file"):
             resolve([put(tmp_path / name, content)])
