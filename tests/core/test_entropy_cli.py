@@ -200,14 +200,14 @@ def test_a_policy_decides(log, tmp_path, called):
     assert (code, "unknown option 'spread'" in said) == (2, True)
 
 
-def test_check_draws_the_band_and_does_without(log, tmp_path, called):
+def test_check_draws_the_versions_and_the_band_where_there_is_one(log, tmp_path, called):
     entropy.append(log, Version("v6", ratio=4.6, codec="zlib", loss=1.9))
-    picture = tmp_path / "v6.png"
+    picture, band = tmp_path / "v6.png", tmp_path / "v6-loss.png"
     assert called("check", "--log", log, "--plot", picture, "--quiet") == (10, "", "")
-    assert picture.read_bytes()[:6] == PNG
-    picture.unlink()
+    assert [file.read_bytes()[:6] for file in (picture, band)] == [PNG, PNG]
+    band.unlink()
     code, said, _ = called("check", "--log", log, "--version", "v2", "--plot", picture)
-    assert (code, "no picture: " in said, picture.exists()) == (0, True, False)
+    assert (code, "no picture of losses: " in said, band.exists()) == (0, True, False)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from zipspark.entropy.bands import loss_given_ratio
 from zipspark.entropy.law import Law, fit
-from zipspark.entropy.law_figures import figure_of_band, figure_of_law
+from zipspark.entropy.law_figures import LATEST, figure_of_band, figure_of_law, figure_of_versions
 from zipspark.entropy.ranks import ranks
 from zipspark.entropy.versions import Version
 from zipspark.entropy.warning import check
@@ -313,6 +313,37 @@ def test_pictures_show_every_version_and_what_is_not_fitted(law):
     assert low < min(row.loss for row in rows)
     assert high > 2.5
     figure_of_band(loss_given_ratio(rows), [], check([*rows, Version("x", ratio=3.5, codec="zlib")]))  # without a loss
+
+
+def test_the_log_is_drawn_as_it_was_judged():
+    pytest.importorskip("matplotlib")
+    ratios = [Version(f"v{number}", ratio=3.9 + number % 3 / 50, codec="zstd") for number in range(5)]
+    (axes,) = figure_of_versions([*ratios, Version("again", ratio=5.0, codec="zstd")]).axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["v0", "v1", "v2", "v3", "v4", "again"]
+    assert [text.get_text() for text in axes.texts] == ["watch"]
+    assert axes.texts[0].xy == (5, 5.0)
+    line, limit = axes.get_lines()
+    assert list(line.get_ydata())[-1] == 5.0
+    assert list(limit.get_xdata()) == [3, 4, 5]  # three are needed to judge by
+    assert 3.94 < limit.get_ydata()[-1] < 5.0
+
+    rows = log(*world(7, 7))
+    above, below = figure_of_versions([*rows, Version("lies", ratio=rows[3].ratio, codec="zlib", loss=9.9)]).axes
+    assert not above.texts  # its ratio is one of the past's
+    assert [text.get_text() for text in below.texts] == ["watch"]
+    assert "nats per token" in below.get_ylabel()
+
+
+def test_of_many_versions_the_last_are_drawn_and_some_named():
+    pytest.importorskip("matplotlib")
+    rows = [Version("other", ratio=9.0, codec="zlib"), Version("unmeasured", loss=1.0)]
+    rows += [Version(f"v{number}", ratio=2.5, codec="zstd") for number in range(200)]
+    (axes,) = figure_of_versions(rows).axes
+    assert len(axes.get_lines()[0].get_xdata()) == LATEST
+    names = [label.get_text() for label in axes.get_xticklabels()]
+    assert (names[0], len(names)) == ("v140", 15)
+    with pytest.raises(InputError, match="no version has a ratio"):
+        figure_of_versions(rows[1:2])
 
 
 def test_without_its_libraries_the_errors_say_what_to_do(law, monkeypatch):

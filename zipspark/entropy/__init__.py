@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from zipspark.entropy.curves import CodeLength, Comparison, Speed, code_length, compare, speed
     from zipspark.entropy.grokking import Skill, skills
     from zipspark.entropy.law import Law, fit
-    from zipspark.entropy.law_figures import figure_of_band, figure_of_law
+    from zipspark.entropy.law_figures import figure_of_band, figure_of_law, figure_of_versions
     from zipspark.entropy.measure import Measured, Ratios, SetRatios
     from zipspark.entropy.policy import Policy
     from zipspark.entropy.scaling import Scaling, ScalingByRatio, fit_scaling, fit_scaling_by_ratio, points_of
@@ -88,6 +88,7 @@ __all__ = [
     "figure_of_scaling",
     "figure_of_scaling_by_ratio",
     "figure_of_skills",
+    "figure_of_versions",
     "first_epoch",
     "fit",
     "fit_scaling",
@@ -141,6 +142,7 @@ _MODULES = {
     "figure_of_scaling": "curve_figures",
     "figure_of_scaling_by_ratio": "curve_figures",
     "figure_of_skills": "curve_figures",
+    "figure_of_versions": "law_figures",
     "first_epoch": "training",
     "fit": "law",
     "fit_scaling": "scaling",

@@ -1,7 +1,8 @@
-"""Pictures of the entropy law: scores against what the plane says, and losses against what ratios suggest."""
+"""Pictures of the entropy law: scores against what the plane says, losses against what ratios suggest, and the log."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,8 +10,10 @@ import numpy as np
 
 from zipspark.entropy.bands import Band
 from zipspark.entropy.law import Law
+from zipspark.entropy.policy import Policy
 from zipspark.entropy.versions import Version, merged
-from zipspark.entropy.warning import Verdict
+from zipspark.entropy.warning import Verdict, check
+from zipspark.errors import InputError
 from zipspark.extras import needs
 from zipspark.units import shortened
 
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NAMED = 40  # points that have room for a name
+LATEST = 60  # versions that stand side by side
+TICKS = 15  # of them that are named
 _COLORS = {"ok": "tab:green", "watch": "tab:orange", "risk": "tab:red"}
 _FITTED, _NEW = "tab:blue", "tab:gray"
 
@@ -121,6 +126,65 @@ def figure_of_band(band: Band, versions: Iterable[Version] = (), verdict: Verdic
     return figure
 
 
+def figure_of_versions(versions: Iterable[Version], policy: Policy | None = None) -> Figure:
+    """R version by version, each with what `check` said of it as it came; L below, where any is logged.
+
+    The line above the points is the ratio from which the rule fires, by all versions before; the bars of L are what R
+    suggested. Versions by another codec than the last one's are left out, and of many the last `LATEST` are drawn.
+    Raises `InputError` where no version has a ratio, `UsageError` where matplotlib is not installed.
+    """
+    rows = [row for row in merged(versions) if row.ratio is not None]
+    if not rows:
+        raise InputError("no version has a ratio: there is nothing to draw")
+    codec = rows[-1].codec
+    rows = [row for row in rows if row.codec == codec]
+    first = max(0, len(rows) - LATEST)
+    verdicts = [check(rows[: number + 1], policy=policy) for number in range(first, len(rows))]
+    at, names = range(len(verdicts)), [shortened(verdict.version) for verdict in verdicts]
+    has_losses = any(verdict.loss is not None for verdict in verdicts)
+    figure = _figure(width=8.5, height=6.4 if has_losses else 4.2)
+    panels = figure.subplots(2 if has_losses else 1, 1, sharex=True, squeeze=False)[:, 0]
+
+    axes = panels[0]
+    axes.plot(at, [verdict.ratio for verdict in verdicts], color=_FITTED, linewidth=1.2, zorder=2)
+    limits = [(x, verdict.ratio_limit) for x, verdict in enumerate(verdicts) if verdict.ratio_limit is not None]
+    if limits:
+        label = "beyond the past's spread"
+        axes.plot(*zip(*limits, strict=True), color=_NEW, linestyle=":", drawstyle="steps-mid", label=label)
+        axes.legend()
+    axes.set_ylabel(f"R ({codec})")
+    axes.set_title("Each version against all before it")
+    for x, verdict in enumerate(verdicts):
+        _point(axes, x, verdict.ratio, verdict, "ratio")
+    for x, verdict in enumerate(verdicts):
+        if verdict.loss is not None:
+            axes = panels[-1]
+            if (expected := verdict.loss_expected) is not None:
+                reach = [[expected.middle - expected.low], [expected.high - expected.middle]]
+                axes.errorbar(x, expected.middle, reach, color=_NEW, capsize=4, marker="_", zorder=1)
+            axes.set_ylabel("L, nats per token\n(bars: what R suggests)")
+            _point(axes, x, verdict.loss, verdict, "loss")
+    for axes in panels:
+        axes.margins(x=0.06, y=0.2)
+    every = max(1, math.ceil(len(names) / TICKS))
+    turned: dict[str, Any] = {}
+    if sum(map(len, names[::every])) > 70:
+        turned = {"rotation": 50, "ha": "right", "rotation_mode": "anchor"}
+    panels[-1].set_xticks(list(at)[::every], names[::every], **turned)
+    return figure
+
+
+def _point(axes: Axes, x: float, y: float, verdict: Verdict, rule: str) -> None:
+    """Green, or in the colour of the level that ``rule`` has led to, which is written beside; hollow: not judged."""
+    fired = any(found.rule == rule for found in verdict.findings)
+    is_judged = verdict.loss_expected is not None if rule == "loss" else verdict.judged
+    color = _COLORS[verdict.level if fired else "ok"] if is_judged else _NEW
+    axes.scatter([x], [y], s=50, zorder=3, edgecolors=color, facecolors=color if is_judged else "white")
+    if fired:
+        place: dict[str, Any] = {"xytext": (0, 9), "textcoords": "offset points", "ha": "center"}
+        axes.annotate(verdict.level, (x, y), weight="bold", fontsize=9, zorder=5, **place)
+
+
 def _judged(axes: Axes, verdict: Verdict) -> None:
     color = _COLORS[verdict.level]
     if verdict.ratio_limit is not None:
@@ -151,7 +215,7 @@ def _name(axes: Axes, x: Iterable[float], y: Iterable[float], names: Sequence[st
             )
 
 
-def _figure(width: float) -> Figure:
+def _figure(width: float, height: float = 5.2) -> Figure:
     with needs("a picture needs matplotlib", "entropy"):
         from matplotlib.figure import Figure
-    return Figure(figsize=(width, 5.2), layout="constrained")
+    return Figure(figsize=(width, height), layout="constrained")

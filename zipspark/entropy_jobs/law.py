@@ -76,13 +76,15 @@ def check_to(config: CheckConfig) -> Checked:
     if config.plot:
         from zipspark.entropy import law_figures as figures
 
+        upto = [row.version for row in rows].index(verdict.version) + 1
+        picture.add("", figures.figure_of_versions(rows[:upto], policy))
         past = [row for row in rows if row.version in verdict.past and row.loss is not None]
         try:
             band = bands.loss_given_ratio(past, policy.confidence)
         except InputError as error:  # the verdict stands without it
-            notes.append(f"no picture: {error}")
+            notes.append(f"no picture of losses: {error}")
         else:
-            picture.add("", figures.figure_of_band(band, verdict=verdict))
+            picture.add("-loss", figures.figure_of_band(band, verdict=verdict))
     return Checked(verdict, picture.save(), tuple(notes))
 
 
