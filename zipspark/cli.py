@@ -138,12 +138,20 @@ def verify(output: str, **flags: Any) -> int:
 @click.argument("output", metavar="OUT")
 @flags_of(EngineOptions, but=("output", "overwrite"))
 @click.option("--full", is_flag=True, help="Also compare with other sets, groups, near-copies and one part.")
-@click.option("--output", "file", metavar="FILE", help="File to write, or replace.  [default: OUT/report.html]")
+@click.option(
+    "--output",
+    "file",
+    metavar="FILE",
+    help="File to write, or replace.  [default: OUT/report.html, OUT_report.html of a subset]",
+)
 def report(output: str, full: bool, file: str | None, **flags: Any) -> None:
     """Make the report of OUT anew, a page to be looked at; with --full also what takes as long as the run itself.
 
     OUT is a folder, or the schema of --output-schema, which holds no files: then --output says where the page goes.
-    Its input is read again, and must be what it was. Example: zipspark report chosen --full
+    Its input is read again, and must be what it was. OUT may also be the subset of zipspark refresh: its page goes
+    beside it, to OUT_report.html.
+
+    Example: zipspark report chosen --full
     """
     options = asked(EngineOptions, flags | {"output": output}, None)
     done = on_spark("reporting").report(options, file, full)

@@ -56,7 +56,7 @@ def refresh_to(config: RefreshConfig, given: SparkSession | None = None) -> Refr
         source = resolve((config.corpus,))
         if source.table is None:
             raise InputError(f"corpus must be a Delta table, got {config.corpus} with {source.format} files")
-        spark, codec = start_session(config, config, source, Source("delta"), given=given)
+        spark, _ = start_session(config, config, source, Source("delta"), given=given)
         for _ in range(_TRIES):
             try:
                 state = read_state(spark, tables, config.rebuild)
@@ -66,9 +66,9 @@ def refresh_to(config: RefreshConfig, given: SparkSession | None = None) -> Refr
                             f"refresh {state.number} was killed and is not whole: run without --dry-run first"
                         )
                     logger.warning("refresh %d was killed behind its commit: the rest of it is made now", state.number)
-                    Refresh.again(spark, codec, config, tables, state, state.pending).run()
+                    Refresh.again(spark, config, tables, state, state.pending).run()
                     continue
-                return Refresh.next(spark, codec, config, tables, state, pinned(spark, source)).run()
+                return Refresh.next(spark, config, tables, state, pinned(spark, source)).run()
             except Conflict as conflict:
                 logger.warning("another refresh came first (%s): looking again", conflict)
     raise EngineError(f"other refreshes of {config.subset} keep coming first: run it again once they are done")

@@ -1,61 +1,48 @@
-"""One refresh: what is looked at, what comes and goes, what is written.
+"""One refresh: what has changed, what comes and goes, what is written.
 
 ::
 
     corpus ─ changes ─▶ rows to look at ─ choice ─▶ rows that come ─┐
-                    └─▶ rows that are gone ─────────────────────────┴─▶ subset ─▶ ledger ─▶ history
+                    └─▶ rows that are gone ─────────────────────────┴─▶ subset ─▶ ledger ─▶ history ─▶ report
 
-The choice is that of `zipspark.choosing`; here stands only what it is made of: with mode ``append`` the new rows, with
-the subset as anchor; with ``reselect`` subset and new rows together; the first time and for a rebuild the whole corpus.
-Where nothing is gone and the subset only grows, which is what happens every day, nothing is joined or merged with it.
+What is chosen, and of what, stands in `zipspark.refresh_choice`. Where nothing is gone and the subset only grows, which
+is what happens every day, nothing is joined or merged with it.
 """
 
 from __future__ import annotations
 
-import math
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cached_property, partial, reduce
+from functools import partial, reduce
 from typing import Any
 
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from zipspark.choosing import STAGES, Looked, NothingChosen, Picked, References, Run, counter_of, looked_at, picked
-from zipspark.config import RefreshConfig, SelectConfig, SelectionOptions, of_key
+from zipspark.choosing import STAGES
+from zipspark.config import RefreshConfig, of_key
 from zipspark.errors import InputError
+from zipspark.failures import code_of, first_line
 from zipspark.logs import run_id
+from zipspark.refresh_choice import Chosen, Size, Standing, chosen, own
+from zipspark.refresh_report import came, place_of
+from zipspark.report.facts import Example
+from zipspark.report.history import History
+from zipspark.report.page import history_page, prepared
 from zipspark.report.refreshed import Refreshed
-from zipspark.running import hash_of, located_key
+from zipspark.running import hash_of, located_key, said
 from zipspark.spark import changes as found_changes
-from zipspark.spark import ledger as ledgers
-from zipspark.spark import measure, references
+from zipspark.spark import measure
 from zipspark.spark.changes import Changes
-from zipspark.spark.columns import quoted
-from zipspark.spark.corpus import pinned, read_corpus
+from zipspark.spark.corpus import read_corpus
 from zipspark.spark.progress import Progress, tagged
-from zipspark.spark.rows import OWN
 from zipspark.spark.scores import hashed_rows
-from zipspark.spark.subset import subset as subset_of
 from zipspark.storage.deltas import FEED, Commit, Table
 from zipspark.storage.inputs import Source, resolve
 from zipspark.storage.refreshes import HISTORY, State, Step, Tables
 from zipspark.storage.stages import Stages
-from zipspark.units import Budget
-
-Size = tuple[int, int]  # rows, bytes of their rendered text
-
-
-@dataclass(frozen=True)
-class _Chosen:
-    """What became of the rows that were looked at."""
-
-    decided: DataFrame | None = None  # the ledger's rows of them; None: nothing was looked at
-    come: DataFrame | None = None  # the corpus' columns and zip_*, of rows that are to be in the subset; None: none
-    size: Size = (0, 0)  # of `come`
-    whole: bool = False  # `come` is all of the subset, not only what is added to it
 
 
 @dataclass(frozen=True)
@@ -71,28 +58,14 @@ class _Moves:
 
 @dataclass(frozen=True)
 class Refresh:
-    """One refresh: from where, with which options."""
+    """One refresh: from where, as which step, with which options."""
 
-    spark: SparkSession
-    codec: dict[str, Any]
-    config: RefreshConfig
-    tables: Tables
-    corpus: Source  # pinned
-    last: dict[str, Any] | None  # the history's row before this one
-    base: int | None  # version of the subset that is there; None: none is
+    at: Standing
     step: Step
     pending: Commit | None = None  # of the subset, where that is written already
 
     @classmethod
-    def next(
-        cls,
-        spark: SparkSession,
-        codec: dict[str, Any],
-        config: RefreshConfig,
-        tables: Tables,
-        state: State,
-        corpus: Source,
-    ) -> Refresh:
+    def next(cls, spark: SparkSession, config: RefreshConfig, tables: Tables, state: State, corpus: Source) -> Refresh:
         if corpus.version is None:
             raise InputError(f"corpus {corpus.table} is no Delta table: refresh needs versions")
         key = located_key(config)
@@ -102,212 +75,86 @@ class Refresh:
             "corpus_version": corpus.version,
             "base": state.version,
             "rebuild": config.rebuild,
+            "hide_text": config.hide_text,
         }
-        step = Step(state.number, run_id(), facts)
-        return cls(spark, codec, config, tables, corpus, state.last, state.version, step)
+        at = Standing(spark, config, tables, corpus, state.history, state.version, state.number)
+        return cls(at, Step(state.number, run_id(), facts))
 
     @classmethod
     def again(
-        cls,
-        spark: SparkSession,
-        codec: dict[str, Any],
-        config: RefreshConfig,
-        tables: Tables,
-        state: State,
-        pending: Commit,
+        cls, spark: SparkSession, config: RefreshConfig, tables: Tables, state: State, pending: Commit
     ) -> Refresh:
         """The refresh that made ``pending``, with what it was made with."""
         facts = {name: value for name, value in pending.facts.items() if name not in ("refresh", "run_id")}
         then = of_key(RefreshConfig, facts["config"], config)
-        then = then.model_copy(update={"rebuild": facts["rebuild"]})
+        hides = config.hide_text or bool(facts.get("hide_text"))
+        then = then.model_copy(update={"rebuild": facts["rebuild"], "hide_text": hides})
         assert then.corpus is not None
         corpus = replace(resolve((then.corpus,)), version=facts["corpus_version"])
-        step = Step(state.number, pending.facts["run_id"], facts)
-        return cls(spark, codec, then, tables, corpus, state.last, facts["base"], step, pending)
+        at = Standing(spark, then, tables, corpus, state.history, facts["base"], state.number)
+        return cls(at, Step(state.number, pending.facts["run_id"], facts), pending)
 
     def run(self) -> Refreshed:
-        started = time.monotonic()
-        last, now = self.last or {}, self.corpus.version
+        started, at = time.monotonic(), self.at
+        last, now = at.last or {}, at.corpus.version
         assert now is not None
-        if last and not self.config.rebuild:
-            if last["corpus_id"] != self.identity[0]:
-                raise InputError(f"corpus {self.corpus.table} is not the table of refresh {last['refresh']}{_REBUILD}")
+        if last and not at.config.rebuild:
+            if last["corpus_id"] != at.identity[0]:
+                raise InputError(f"corpus {at.corpus.table} is not the table of refresh {last['refresh']}{_REBUILD}")
             if now < last["corpus_version"]:
                 then = last["corpus_version"]
-                raise InputError(f"corpus {self.corpus.table} is at version {now}, it was at {then} before{_REBUILD}")
+                raise InputError(f"corpus {at.corpus.table} is at version {now}, it was at {then} before{_REBUILD}")
             if now == last["corpus_version"]:
                 return self._refreshed(None, None, _Moves((0, 0), (0, 0), last["rows"], last["bytes"]))
-        with Stages(self.spark, self.config) as stages:
-            progress = Progress(self.spark, quiet=self.config.quiet)
+        with Stages(at.spark, at.config) as stages, ThreadPoolExecutor(1) as beside:
+            progress = Progress(at.spark, quiet=at.config.quiet)
             with progress.stage("changes", 0, of=len(STAGES)):
                 changes, how = self._changes(stages)
             gone = changes.gone if changes else None
-            choice = self._chosen(changes, stages, progress)
+            choice = chosen(at, changes, stages, progress)
             with progress.stage("account", 6, of=len(STAGES)):
                 moves = self._moves(choice, gone, stages)
             done = self._refreshed(how, changes, moves)
-            if self.config.dry_run:
+            if at.config.dry_run:
                 return done
-            with progress.stage("write", 7, of=len(STAGES)), ThreadPoolExecutor(1) as beside:
-                ratio = beside.submit(tagged(self.spark, self._ratio), choice, gone, done.bytes)
+            with progress.stage("write", 7, of=len(STAGES)):
+                ratio = beside.submit(tagged(at.spark, self._ratio), choice, gone, done.bytes)
+                shown = beside.submit(tagged(at.spark, self._shown), choice.come)
                 version = self._write_subset(choice.come, moves.leaving)
                 ledger = self._write_ledger(choice.decided, gone, moves.leaving is None)
                 done = replace(done, ratio_after=ratio.result())
-                self._write_history(done, version, ledger, time.monotonic() - started)
+                row = self._write_history(done, version, ledger, time.monotonic() - started)
+                self._write_report(row, shown)
         return done
 
-    # --- what there is ---------------------------------------------------------------------------------------------
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether the whole corpus is looked at."""
-        return self.last is None or self.config.rebuild
-
-    @property
-    def chooses_all(self) -> bool:
-        """Whether all of the subset is chosen, not only what comes to it."""
-        return self.is_whole or self.config.mode == "reselect"
-
-    @cached_property
-    def identity(self) -> tuple[str, bool]:
-        """Of the corpus (`Table.identity`)."""
-        return Table.of(self.corpus).identity(self.spark)
-
-    @cached_property
-    def old(self) -> DataFrame | None:
-        """The subset as it is; None where there is none."""
-        return None if self.base is None else self.tables.subset.read(self.spark, self.base)
-
-    @cached_property
-    def next_rank(self) -> int:
-        """That of the first row to be appended."""
-        if self.old is None:
-            return 0
-        highest = self.old.agg(F.max("zip_rank").alias("rank")).toArrow()["rank"][0].as_py()
-        return 0 if highest is None else int(highest) + 1
-
-    @cached_property
-    def ledger(self) -> DataFrame:
-        """As the last refresh left it."""
-        assert self.last is not None
-        return self.tables.ledger.read(self.spark, self.last["ledger_version"])
-
-    def _staying(self, gone: DataFrame | None) -> DataFrame:
-        """The rows of the subset that are in the corpus as they were."""
-        assert self.old is not None
-        return self.old if gone is None else self.old.join(gone, "zip_id", "left_anti")
-
     def _changes(self, stages: Stages) -> tuple[Changes | None, str]:
-        if self.is_whole:
+        at = self.at
+        if at.is_whole:
             return None, "all"
-        assert self.last is not None
-        assert self.corpus.version is not None
-        table, then, has_feed = Table.of(self.corpus), self.last["corpus_version"], self.identity[1]
-        if self.last["changes"] == "feed" and not has_feed:
+        assert at.last is not None
+        assert at.corpus.version is not None
+        table, then, has_feed = Table.of(at.corpus), at.last["corpus_version"], at.identity[1]
+        if at.last["changes"] == "feed" and not has_feed:
             raise InputError(
-                f"the change feed of corpus {table} is off ({FEED}), which refresh {self.last['refresh']} went by"
+                f"the change feed of corpus {table} is off ({FEED}), which refresh {at.last['refresh']} went by"
                 f"{_REBUILD}"
             )
-        now, ledger = self.corpus.version, self.ledger
-        if has_feed and (self.last["changes"] == "feed" or found_changes.has_feed(self.spark, table, then + 1, now)):
-            return found_changes.by_feed(self.spark, table, then, now, ledger, self.config, stages), "feed"
-        return found_changes.by_diff(self.spark, self.corpus, ledger, self.config, stages), "diff"
+        now, ledger = at.corpus.version, at.ledger
+        if has_feed and (at.last["changes"] == "feed" or found_changes.has_feed(at.spark, table, then + 1, now)):
+            return found_changes.by_feed(at.spark, table, then, now, ledger, at.config, stages), "feed"
+        return found_changes.by_diff(at.spark, at.corpus, ledger, at.config, stages), "diff"
 
-    # --- the choice ------------------------------------------------------------------------------------------------
-
-    def _chosen(self, changes: Changes | None, stages: Stages, progress: Progress) -> _Chosen:
-        if changes is not None and not changes.to_look_at:
-            return _Chosen()
-        config = _selection(self.config)
-        beside: dict[str, Any] = {"keep": None}
-        for name in ("anchor", "target"):
-            found = references.find(name, getattr(config, name))
-            beside[name] = found and pinned(self.spark, found)
-        run = Run(self.spark, config, counter_of(config), stages, progress)
-        looked = self._looked_at(run, changes, beside)
-        budget = self._budget(changes, looked.pool.samples)
-        if self.chooses_all or (looked.pool.samples and budget.amount >= 1):
-            run = replace(run, config=config.model_copy(update={"budget": budget}))
-            try:
-                return self._written(run, looked, picked(run, looked), changes.gone if changes else None)
-            except NothingChosen:
-                if self.chooses_all:
-                    raise
-        unchosen = ledgers.unchosen(looked.samples, config.dedup)
-        return _Chosen(stages.write("ledger", self._decided(unchosen, 0)))
-
-    def _looked_at(self, run: Run, changes: Changes | None, beside: References) -> Looked:
-        if changes is None:
-            return looked_at(run, self.corpus, beside)
-        known = self.ledger.count()
-        if self.chooses_all:
-            pool = changes.rows.unionByName(_own(self._staying(changes.gone)), allowMissingColumns=True)
-            return looked_at(run, pool, beside, known)
-        return looked_at(run, changes.corpus, beside, known, self._anchor(changes.gone))
-
-    def _anchor(self, gone: DataFrame | None) -> Source | DataFrame | None:
-        """The rows of the subset that stay, if any do."""
-        assert self.last is not None
-        if self.base is None or not self.last["rows"]:
-            return None
-        if gone is None:
-            return self.tables.subset.source(self.base)
-        staying = _own(self._staying(gone))
-        return None if staying.isEmpty() else staying
-
-    def _budget(self, changes: Changes | None, samples: int) -> Budget:
-        """What is to be chosen now: an amount as it is, of a share what the subset lacks to be one of the corpus."""
-        budget = self.config.budget
-        assert budget is not None
-        if changes is None or budget.unit != "share":
-            return budget
-        offered = self.ledger.where("decision in ('selected', 'not_selected')")
-        if changes.gone is not None:
-            offered = offered.join(changes.gone, "zip_id", "left_anti")
-        there, size = offered.count(), self._staying(changes.gone).count()
-        if self.chooses_all:
-            return Budget("rows", max(1, math.ceil(budget.amount * (there - size + samples) - 1e-9)))
-        return Budget("rows", math.ceil(budget.amount * (there + samples) - 1e-9) - size)
-
-    def _written(self, run: Run, looked: Looked, picked: Picked, gone: DataFrame | None) -> _Chosen:
-        """A choice as stages: what the ledger says, and the rows with the refresh that each came with.
-
-        The ranks of rows that are appended go on from those of the subset.
-        """
-        picks, config, whole = picked.picks, run.config, self.chooses_all
-        first = 0 if whole else self.next_rank
-        ledger = ledgers.ledger(looked.samples, picks.candidates, picks.table, picked.plan, config.dedup)
-        rows = subset_of(looked.corpus.originals, picks.table, config)
-        rows = rows.withColumns({"zip_rank": F.col("zip_rank") + first, "zip_refresh": self._number})
-        if whole and self.old is not None:
-            came = self._staying(gone).select("zip_id", F.col("zip_refresh").alias("zip_came"))
-            rows = rows.join(came, "zip_id", "left").withColumn("zip_refresh", F.coalesce("zip_came", "zip_refresh"))
-            rows = rows.drop("zip_came")
-        with ThreadPoolExecutor(1) as beside:  # small tables: most of their time is Spark's, not work
-            come = beside.submit(tagged(run.spark, run.stages.write), "come", rows)
-            decided = run.stages.write("ledger", self._decided(ledger, first))
-        return _Chosen(decided, come.result(), (picks.rows, picks.bytes), whole)
-
-    def _decided(self, ledger: DataFrame, first: int) -> DataFrame:
-        """What the ledger is to say of the rows that were looked at."""
-        rows = ledger.where("zip_id is not null")
-        return rows.withColumns({"rank": F.col("rank") + first, "refresh": self._number})
-
-    @property
-    def _number(self) -> Column:
-        return F.lit(self.step.number).cast("bigint")
-
-    def _moves(self, choice: _Chosen, gone: DataFrame | None, stages: Stages) -> _Moves:
-        last = self.last or {}
+    def _moves(self, choice: Chosen, gone: DataFrame | None, stages: Stages) -> _Moves:
+        last = self.at.last or {}
         rows, size = last.get("rows", 0), last.get("bytes", 0)
-        if self.old is None or (gone is None and not choice.whole):
+        if self.at.subset is None or (gone is None and not choice.whole):
             return _Moves(choice.size, (0, 0), rows + choice.size[0], size + choice.size[1])
-        ids, kept = self.old.select("zip_id"), self._staying(gone).select("zip_id")
+        ids, kept = self.at.subset.select("zip_id"), self.at.staying(gone).select("zip_id")
         coming = ids.limit(0) if choice.come is None else choice.come.select("zip_id")
         if choice.whole:
             kept = kept.join(coming, "zip_id", "left_semi")
         out = stages.write("dropped", ids.join(kept, "zip_id", "left_anti"))
-        added, dropped = choice.size, _summed(self.ledger, out)
+        added, dropped = choice.size, _summed(self.at.ledger, out)
         if choice.whole:
             assert choice.decided is not None
             added = _summed(choice.decided, coming.join(kept, "zip_id", "left_anti"))
@@ -320,73 +167,93 @@ class Refresh:
 
     def _write_subset(self, come: DataFrame | None, leaving: DataFrame | None) -> int:
         """Its version, once it holds this refresh; also one that changes no row of it is known by this commit."""
-        subset = self.tables.subset
+        subset = self.at.tables.subset
         if self.pending is not None:
             return self.pending.version
-        if self.is_whole:
+        if self.at.is_whole:
             assert come is not None
-            self.step.create(subset, "subset", come, replace=self.base is not None)
+            self.step.create(subset, "subset", come, replace=self.at.base is not None)
         elif leaving is None:
-            assert self.old is not None
-            self.step.append(subset, "subset", self.old.limit(0) if come is None else come)
+            assert self.at.subset is not None
+            self.step.append(subset, "subset", self.at.subset.limit(0) if come is None else come)
         else:
-            self.step.merge(self.spark, subset, come, leaving)
-        return self.step.made(self.spark, subset).version
+            self.step.merge(self.at.spark, subset, come, leaving)
+        return self.step.made(self.at.spark, subset).version
 
     def _write_ledger(self, decided: DataFrame | None, gone: DataFrame | None, grows: bool) -> int:
-        ledger = self.tables.ledger
-        if self.is_whole:
+        ledger = self.at.tables.ledger
+        if self.at.is_whole:
             assert decided is not None
-            self.step.create(ledger, "ledger", decided, replace=ledger.version(self.spark) is not None)
+            self.step.create(ledger, "ledger", decided, replace=ledger.version(self.at.spark) is not None)
         elif grows:
-            self.step.append(ledger, "ledger", self.ledger.limit(0) if decided is None else decided)
+            self.step.append(ledger, "ledger", self.at.ledger.limit(0) if decided is None else decided)
         else:
-            leaving = self.ledger.select("zip_id").limit(0) if gone is None else gone
+            leaving = self.at.ledger.select("zip_id").limit(0) if gone is None else gone
             leaving = leaving if decided is None else leaving.join(decided, "zip_id", "left_anti")
-            self.step.merge(self.spark, ledger, decided, leaving)
-        version = ledger.version(self.spark)
+            self.step.merge(self.at.spark, ledger, decided, leaving)
+        version = ledger.version(self.at.spark)
         assert version is not None
         return version
 
-    def _write_history(self, done: Refreshed, subset: int, ledger: int, seconds: float) -> None:
+    def _write_history(self, done: Refreshed, subset: int, ledger: int, seconds: float) -> dict[str, Any]:
         row = done.to_dict() | {
             "run_id": self.step.run_id,
             "at": datetime.now(UTC),
-            "mode": "rebuild" if self.config.rebuild else done.mode,
-            "corpus": self.corpus.table,
-            "corpus_id": self.identity[0],
+            "mode": "rebuild" if self.at.config.rebuild else done.mode,
+            "corpus": self.at.corpus.table,
+            "corpus_id": self.at.identity[0],
             "subset_version": subset,
             "ledger_version": ledger,
             "seconds": round(seconds, 3),
             "config_hash": self.step.facts["config_hash"],
         }
         names = [column.split(" ")[0] for column in HISTORY.split(", ")]
-        table = self.spark.createDataFrame([tuple(row[name] for name in names)], HISTORY)
-        if self.last is None:
-            self.step.create(self.tables.history, "history", table)
+        table = self.at.spark.createDataFrame([tuple(row[name] for name in names)], HISTORY)
+        if self.at.last is None:
+            self.step.create(self.at.tables.history, "history", table)
         else:
-            self.step.append(self.tables.history, "history", table)
-        self.step.made(self.spark, self.tables.history)
+            self.step.append(self.at.tables.history, "history", table)
+        self.step.made(self.at.spark, self.at.tables.history)
+        return row
 
-    def _ratio(self, choice: _Chosen, gone: DataFrame | None, size: int) -> float | None:
+    def _shown(self, come: DataFrame | None) -> tuple[Example, ...]:
+        """What a report shows of the rows that come."""
+        if come is None or place_of(self.at.tables.subset) is None:
+            return ()
+        prepared()  # while the tables are written
+        return came(come.where(F.col("zip_refresh") == self.at.number), self.at.config)
+
+    def _write_report(self, row: dict[str, Any], shown: Future[tuple[Example, ...]]) -> None:
+        """Beside the tables, which are whole by now: for want of a page no refresh fails."""
+        place = place_of(self.at.tables.subset)
+        if place is None:
+            return
+        try:
+            facts = History(str(self.at.tables.subset), (*self.at.history, row), shown.result())
+            place.write_whole(history_page(facts).encode())
+        except Exception as error:
+            why = code_of(error) if self.at.config.hide_text else first_line(error)
+            said([f"{place} is left as it was, zipspark report makes it anew: {why}"])
+
+    def _ratio(self, choice: Chosen, gone: DataFrame | None, size: int) -> float | None:
         """That of the subset, as one set of ``size`` bytes; None of none."""
         if not size:
             return None
-        parts = [] if choice.come is None else [_own(choice.come)]
-        if self.old is not None and not choice.whole:
-            parts.append(_own(self._staying(gone)))
+        parts = [] if choice.come is None else [own(choice.come)]
+        if self.at.subset is not None and not choice.whole:
+            parts.append(own(self.at.staying(gone)))
         rows = reduce(partial(DataFrame.unionByName, allowMissingColumns=True), parts)
-        texts = hashed_rows(read_corpus(self.spark, rows, self.config, None).rows, self.config)
+        texts = hashed_rows(read_corpus(self.at.spark, rows, self.at.config, None).rows, self.at.config)
         return measure.ratio_of(texts.where("content is not null"), size)
 
     def _refreshed(self, how: str | None, changes: Changes | None, moves: _Moves) -> Refreshed:
         """What is said of it."""
-        last = self.last or {}
-        assert self.corpus.version is not None
+        last = self.at.last or {}
+        assert self.at.corpus.version is not None
         return Refreshed(
             refresh=None if how is None else self.step.number,
-            corpus_version=self.corpus.version,
-            mode=self.config.mode,
+            corpus_version=self.at.corpus.version,
+            mode=self.at.config.mode,
             changes=how,
             rows_new=changes.new if changes else 0,
             rows_updated=changes.updated if changes else 0,
@@ -399,7 +266,7 @@ class Refresh:
             bytes=moves.bytes,
             ratio_before=last.get("ratio_after"),
             ratio_after=None if how else last.get("ratio_after"),
-            dry_run=self.config.dry_run,
+            dry_run=self.at.config.dry_run,
         )
 
 
@@ -411,13 +278,3 @@ def _summed(ledger: DataFrame, ids: DataFrame) -> Size:
     of_ids = ledger.join(ids, "zip_id", "left_semi").agg(F.count("*").alias("rows"), F.sum("bytes").alias("bytes"))
     (row,) = of_ids.toArrow().to_pylist()
     return row["rows"], row["bytes"] or 0
-
-
-def _own(rows: DataFrame) -> DataFrame:
-    """The corpus' columns of rows of the subset."""
-    return rows.select(*(quoted(name) for name in rows.columns if not name.startswith(OWN)))
-
-
-def _selection(config: RefreshConfig) -> SelectConfig:
-    """The same choice, as `zipspark.pipeline` takes it."""
-    return SelectConfig(**{name: getattr(config, name) for name in SelectionOptions.model_fields})

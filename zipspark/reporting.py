@@ -18,6 +18,7 @@ from zipspark.config import EngineOptions, MatrixConfig, SelectConfig, choice_of
 from zipspark.core.lens import Lens
 from zipspark.core.seen import Eye, counted_below, lowest_share
 from zipspark.errors import InputError, UsageError
+from zipspark.refresh_report import SubsetReport, refreshed_table, report_of
 from zipspark.report.facts import Cluster, Facts, Fuller, PartsLoss
 from zipspark.report.page import page
 from zipspark.report.summary import SetLine, Summary
@@ -65,15 +66,20 @@ class Report:
         return said
 
 
-def report(options: EngineOptions, file: str | None = None, full: bool = False) -> Report:
-    """Write the report of OUT (``options.output``, a folder or a schema) to ``file``; default: ``OUT/report.html``.
+def report(options: EngineOptions, file: str | None = None, full: bool = False) -> Report | SubsetReport:
+    """Write the report of OUT to ``file``; one that is there is replaced once the new one is whole.
 
-    One that is there is replaced once the new one is whole.
+    OUT (``options.output``) is what ``zipspark select`` wrote, a folder or a schema, or the subset of ``zipspark
+    refresh``. By default the page goes to ``OUT/report.html``, or beside the subset's table.
 
     Raises:
-        UsageError: OUT is a schema, and no ``file`` is named.
-        InputError: OUT is no result of ``zipspark select``, or an input has changed, or is gone.
+        UsageError: OUT is a schema, or a table of a catalog, and no ``file`` is named; ``full`` of a subset.
+        InputError: OUT is neither; or an input has changed, or is gone.
     """
+    if (subset := refreshed_table(options)) is not None:
+        if full:
+            raise UsageError(f"full is for what zipspark select wrote, and {subset} is the subset of zipspark refresh")
+        return report_of(subset, options, file)
     result = Result.read(options)
     if "summary" not in result.manifest:
         raise InputError(f"{result.output} cannot be reported on: its manifest has no summary; select again")

@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import random
+import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -477,3 +478,56 @@ def test_a_stream_refreshes_when_there_is_something_new(stirred, appended, tmp_p
     lake.sql(f"ALTER TABLE CORPUS SET TBLPROPERTIES ({FEED} = false)")
     with pytest.raises(InputError, match="must have its change feed on for a stream"):
         refresh_stream(f"{tmp_path}/checkpoint", lake.spark, budget=BUDGET, parts=2, **given)
+
+
+def shown(page: Path) -> dict:
+    return json.loads(re.search(r'id="document">(.*?)</script>', page.read_text(), re.DOTALL)[1])
+
+
+@once
+def test_its_report_stands_beside_and_is_made_anew(appended, tmp_path, capsys):
+    lake = appended.copy(tmp_path)
+    written = lake.folder / "chosen_report.html"
+    then = shown(written)
+    assert then["verdict"]["headline"].startswith(f"{len(lake.subset())} rows after refresh 1: {BUDGET} rows came")
+    came = next(one for one in then["sections"] if one["id"] == "came")["blocks"][0]["items"]
+    texts = lake.texts()
+    of_refresh = [texts[key] for key, refresh in lake.subset().items() if refresh == 1]
+    assert [item["text"]["sample"] for item in came] == of_refresh[: len(came)]
+    written.unlink()
+    assert run(["report", f"{lake.folder}/chosen", "--quiet", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["report"], said["refreshes"], said["last"]["refresh"]) == (str(written), 2, 1)
+    assert said["check"]["level"] == "ok"
+    assert sections(shown(written)) == sections(then)  # but for names of folders
+    assert run(["report", f"{lake.folder}/chosen", "--full", "--quiet"]) == 2
+    assert "full is for what zipspark select wrote" in capsys.readouterr().err
+
+
+def sections(document: dict) -> list:
+    return [one for one in document["sections"] if one["id"] in ("last", "came", "refreshes")]
+
+
+@once
+def test_what_a_refresh_hid_stays_hidden(begun, tmp_path):
+    lake = begun.copy(tmp_path)
+    lake.add(NEW[:20])
+    lake.refresh(hide_text=True)
+    assert not [row for row in NEW[:20] if row["text"] in json.dumps(shown(lake.folder / "chosen_report.html"))]
+    assert run(["report", f"{lake.folder}/chosen", "--output", f"{tmp_path}/again.html", "--quiet"]) == 0
+    assert not [row for row in NEW[:20] if row["text"] in json.dumps(shown(tmp_path / "again.html"))]
+
+
+@once
+def test_a_page_that_fails_costs_no_refresh(stirred, tmp_path, monkeypatch, caplog):
+    lake = stirred.copy(tmp_path)
+    before = (lake.folder / "chosen_report.html").read_bytes()
+
+    def fail(_):
+        raise OSError("disk is full")
+
+    monkeypatch.setattr(module, "history_page", fail)
+    lake.refresh()
+    lake.check()
+    assert "chosen_report.html is left as it was, zipspark report makes it anew: disk is full" in caplog.text
+    assert (lake.folder / "chosen_report.html").read_bytes() == before

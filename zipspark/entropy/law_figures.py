@@ -149,8 +149,8 @@ def figure_of_versions(versions: Iterable[Version], policy: Policy | None = None
     axes.plot(at, [verdict.ratio for verdict in verdicts], color=_FITTED, linewidth=1.2, zorder=2)
     limits = [(x, verdict.ratio_limit) for x, verdict in enumerate(verdicts) if verdict.ratio_limit is not None]
     if limits:
-        label = "beyond the past's spread"
-        axes.plot(*zip(*limits, strict=True), color=_NEW, linestyle=":", drawstyle="steps-mid", label=label)
+        where, heights = (np.array(values) for values in zip(*limits, strict=True))
+        axes.hlines(heights, where - 0.5, where + 0.5, _NEW, linestyles=":", label="beyond the past's spread")
         axes.legend()
     axes.set_ylabel(f"R ({codec})")
     axes.set_title("Each version against all before it")

@@ -56,6 +56,11 @@ def chart(spec: Spec, caption: str, numbers: Block, least: int = 0) -> Block:
     return {"kind": "chart", "spec": spec, "caption": caption, "numbers": numbers, "least": least}
 
 
+def picture(source: str, caption: str) -> Block:
+    """An image, as a data URI: the page loads nothing."""
+    return {"kind": "picture", "source": source, "caption": caption}
+
+
 def words(*names: str) -> list[Column]:
     return [(name, "word") for name in names]
 

@@ -17,6 +17,7 @@ Spec = dict[str, Any]
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', sans-serif"  # report.css has the same
 NUMBERED = 8  # groups: up to so many, a matrix has room for numbers on a phone
 MOST_GROUPS = 30  # in a chart; the largest
+MOST_REFRESHES = 60  # in a chart; the last
 TICKS = 6  # labels below a histogram
 CELL = 24  # pixels of a matrix' cell, which may not shrink with the page
 
@@ -224,6 +225,27 @@ def stages(seconds: Mapping[str, float]) -> Spec:
     }
     mark = {"type": "bar", "color": _COLORS["subset"], "cornerRadiusEnd": 2, "height": {"band": 0.66}}
     return _spec(values, height=24 * len(values), mark=mark, encoding=encoding)
+
+
+def moves(refreshes: Sequence[Mapping[str, Any]]) -> Spec:
+    """Rows that came and, downwards, that left with each refresh (rows of a history table, ascending)."""
+    values = [
+        {"refresh": str(row["refresh"]), "at": str(row["at"])[:16], "what": what, "rows": rows, "signed": sign * rows}
+        for row in refreshes[-MOST_REFRESHES:]
+        for what, rows, sign in (("came", row["rows_added"], 1), ("left", row["rows_dropped"], -1))
+    ]
+    encoding = {
+        "x": {"field": "refresh", "type": "ordinal", "sort": None, "axis": {"labelAngle": 0, "labelOverlap": True}},
+        "y": {"field": "signed", "type": "quantitative", "title": "rows", "axis": {"tickCount": 5}},
+        "color": {
+            "field": "what",
+            "type": "nominal",
+            "title": None,
+            "scale": {"domain": ["came", "left"], "range": [_COLORS["subset"], _COLORS["random"]]},
+        },
+        "tooltip": [{"field": "refresh"}, {"field": "at"}, {"field": "what"}, {"field": "rows", "format": ","}],
+    }
+    return _spec(values, height=220, mark={"type": "bar", "cornerRadiusEnd": 2}, encoding=encoding)
 
 
 def _spec(values: list[Spec], **rest: Any) -> Spec:

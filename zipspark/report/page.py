@@ -1,24 +1,27 @@
 """A report as one HTML file, which asks nothing of the network and trusts nothing that it shows.
 
-The page is a frame, and a document in JSON (`zipspark.report.sections`) that report.js shows as text nodes alone. Its
-policy lets the browser run our scripts, known by their hashes, and load nothing: what a sample says could not act even
-if it came to stand in the page as markup. Vega's expressions are interpreted (``ast``), so that none needs `eval`.
+The page is a frame, and a document in JSON that report.js shows as text nodes alone: of a selection
+(`zipspark.report.sections`), or of a subset that is refreshed (`zipspark.report.history`). Its policy lets the browser
+run our scripts, known by their hashes, and load nothing: what a sample says could not act even if it came to stand in
+the page as markup. Vega's expressions are interpreted (``ast``), so that none needs `eval`.
 """
 
 from __future__ import annotations
 
 import json
 from base64 import b64encode
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from hashlib import sha256
 from html import escape
 from importlib import resources
 from typing import Any
 
+from zipspark.report import history, sections
 from zipspark.report.blocks import Room
 from zipspark.report.charts import CONFIG
 from zipspark.report.facts import Facts
-from zipspark.report.sections import document
+from zipspark.report.history import History
 
 LIMIT = 2_000_000  # bytes of a page: what a browser opens at once, and an e-mail takes
 
@@ -27,6 +30,8 @@ _UNSAFE = "<>&\u2028\u2029"
 
 # Its code goes with every page, and has to name who made it.
 _NOTICE = "/* Vega, Vega-Lite, Vega-Embed: University of Washington Interactive Data Lab, BSD 3-Clause License. */\n"
+
+NO_CHARTS = "The charts are left out, tables stand in. Run: pip install 'zipspark[report]', and zipspark report again."
 
 _PAGE = """\
 <!DOCTYPE html>
@@ -52,14 +57,26 @@ _PAGE = """\
 
 
 def page(facts: Facts) -> str:
-    """The whole file, at most `LIMIT` bytes in UTF-8: long texts are cut, and say by how much.
+    """The report of a selection: the whole file, at most `LIMIT` bytes in UTF-8.
 
-    Without vl-convert (the extra ``report``) there are tables in place of charts.
+    Long texts are cut, and say by how much. Without vl-convert (the extra ``report``) tables stand in for charts.
     """
+    return _fitting(partial(sections.document, facts))
+
+
+def history_page(facts: History) -> str:
+    """The report of a refreshed subset, likewise."""
+    return _fitting(partial(history.document, facts))
+
+
+def _fitting(document: Callable[[Room], dict[str, Any]]) -> str:
     vega = prepared()
     room = Room()
     while True:
-        html = _assembled(document(facts, room, has_charts=vega is not None), vega)
+        shown = document(room) | {"has_charts": vega is not None}
+        if vega is None:
+            shown["foot"] = [NO_CHARTS, *shown["foot"]]
+        html = _assembled(shown, vega)
         if len(html.encode()) <= LIMIT or not room.rows:
             return html
         room = room.smaller()

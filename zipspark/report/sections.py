@@ -47,7 +47,7 @@ MEANING = {
 }
 
 
-def document(facts: Facts, room: Room, *, has_charts: bool) -> dict[str, Any]:
+def document(facts: Facts, room: Room) -> dict[str, Any]:
     """A report, JSON-ready: ``verdict``, ``sections`` (id, title, blocks) and ``foot``."""
     made: list[tuple[str, str, Callable[[Facts, Room], list[Block]]]] = [
         ("sets", "What was chosen, and what else could have been", _sets),
@@ -65,12 +65,7 @@ def document(facts: Facts, room: Room, *, has_charts: bool) -> dict[str, Any]:
         ("manifest", "How this was made", _manifest),
     ]
     sections = [{"id": id, "title": title, "blocks": blocks} for id, title, of in made if (blocks := of(facts, room))]
-    return {
-        "verdict": asdict(verdict(facts)),
-        "sections": sections,
-        "foot": _foot(facts, has_charts),
-        "has_charts": has_charts,
-    }
+    return {"verdict": asdict(verdict(facts)), "sections": sections, "foot": _foot(facts)}
 
 
 def _sets(facts: Facts, room: Room) -> list[Block]:
@@ -260,12 +255,8 @@ def _manifest(facts: Facts, room: Room) -> list[Block]:
     return [folded("manifest.json", blocks)]
 
 
-def _foot(facts: Facts, has_charts: bool) -> list[str]:
+def _foot(facts: Facts) -> list[str]:
     said = []
-    if not has_charts:
-        said.append(
-            "The charts are left out, tables stand in. Run: pip install 'zipspark[report]', and zipspark report again."
-        )
     if facts.full is None:
         said.append(
             "zipspark report OUT --full adds what needs computing: the longest samples and those of lowest own ratio "

@@ -17,7 +17,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pyspark.errors import AnalysisException
@@ -61,9 +61,14 @@ class Tables:
 class State:
     """Where a subset stands."""
 
-    last: dict[str, Any] | None  # the history's last row; None before the first refresh
+    history: tuple[dict[str, Any], ...]  # its rows, ascending: one per refresh
     pending: Commit | None  # of the subset, by a refresh that the history does not know yet
-    version: int | None  # of the subset, now
+    version: int | None  # of the subset, now; None: there is none
+
+    @property
+    def last(self) -> dict[str, Any] | None:
+        """The history's last row; None before the first refresh."""
+        return self.history[-1] if self.history else None
 
     @property
     def number(self) -> int:
@@ -83,9 +88,10 @@ def read_state(spark: SparkSession, tables: Tables, rebuild: bool = False) -> St
         left = [table for table in (tables.ledger, tables.history) if table.exists(spark)]
         if left:
             raise InputError(f"subset {tables.subset} is gone, but {left[0]} is there: drop that too to begin anew")
-        return State(None, None, None)
-    version, last = commits[0].version, _last_row(spark, tables.history)
-    state = State(last, None, version)
+        return State((), None, None)
+    version = commits[0].version
+    state = State(_rows(spark, tables.history), None, version)
+    last = state.last
     known = -1 if last is None else int(last["subset_version"])
     if last is not None and version < known:
         raise InputError(
@@ -97,7 +103,7 @@ def read_state(spark: SparkSession, tables: Tables, rebuild: bool = False) -> St
     later = [commit for commit in commits if commit.version > known]
     for commit in sorted(later, key=lambda commit: commit.version):
         if commit.facts.get("refresh") == state.number and state.pending is None:
-            state = State(last, commit, version)
+            state = replace(state, pending=commit)
         elif last is None:
             raise InputError(
                 f"subset {tables.subset} was written by something else than zipspark refresh "
@@ -111,15 +117,14 @@ def read_state(spark: SparkSession, tables: Tables, rebuild: bool = False) -> St
     return state
 
 
-def _last_row(spark: SparkSession, history: Table) -> dict[str, Any] | None:
-    """The history's last row; None where there is no history yet."""
+def _rows(spark: SparkSession, history: Table) -> tuple[dict[str, Any], ...]:
+    """All rows of the history, ascending; none where there is no history yet."""
     try:
-        found = history.read(spark).orderBy("refresh", ascending=False).limit(1).toArrow().to_pylist()
+        return tuple(history.read(spark).toArrow().sort_by("refresh").to_pylist())
     except AnalysisException:
         if history.exists(spark):
             raise
-        return None
-    return found[0] if found else None
+        return ()
 
 
 @dataclass(frozen=True)

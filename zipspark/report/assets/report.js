@@ -41,6 +41,8 @@
     folded: ({ title, blocks }) => fold("", title, () => blocks.map(show)),
     samples: ({ items }) => make("div.samples", {}, items.map(pick)),
     pair: ({ sides }) => make("div.sides", {}, sides.map(side)),
+    picture: ({ source, caption }) => make("figure.picture", {},
+      make("div.scroll", {}, make("img", { src: source, alt: caption })), make("figcaption", {}, caption)),
     chart,
     table,
   };
