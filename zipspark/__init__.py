@@ -1,7 +1,7 @@
 """zipspark chooses the low-redundancy subset of a language-model training pool by compression ratio.
 
 `select` works on Spark, `zipspark.core.select` in memory without it; `refresh_subset` keeps a table of chosen rows up
-to date. `matrix`, `measure` and `leakage` look at a pool.
+to date. `matrix`, `measure` and `leakage` look at a pool. `log_to_mlflow` keeps what a selection came to.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from zipspark.refresh import Refreshed, refresh_subset
     from zipspark.selected import Selection
     from zipspark.streaming import refresh_stream
+    from zipspark.tracking import log_to_mlflow
 
 __all__ = [
     "EngineError",
@@ -28,6 +29,7 @@ __all__ = [
     "ZipsparkError",
     "core",
     "leakage",
+    "log_to_mlflow",
     "matrix",
     "measure",
     "refresh_stream",
@@ -39,6 +41,7 @@ _ON_SPARK = {
     "select": "pipeline",
     "Leakage": "analysis",
     "leakage": "analysis",
+    "log_to_mlflow": "tracking",
     "matrix": "analysis",
     "measure": "analysis",
     "Refreshed": "refresh",

@@ -30,12 +30,14 @@ from zipspark.config import (
 )
 from zipspark.errors import EXIT_DONE, EXIT_INTERRUPTED, InputError, UsageError, ZipsparkError
 from zipspark.extras import on_spark
-from zipspark.flags import CONFIG_FLAG, SectionedCommand, asked, finish, flags_of, require
+from zipspark.flags import CONFIG_FLAG, SectionedCommand, asked, completing, finish, flags_of, require
 from zipspark.logs import log_on_stderr
 from zipspark.options import layered
 from zipspark.storage.cleaning import leftovers, remove
 from zipspark.storage.places import redact_all
 from zipspark.units import format_bytes
+
+OUT = click.argument("output", metavar="OUT", shell_complete=completing(files=True))
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -121,7 +123,7 @@ def leakage(config: str | None, **flags: Any) -> None:
 
 
 @zipspark.command(cls=SectionedCommand)
-@click.argument("output", metavar="OUT")
+@OUT
 @flags_of(EngineOptions, but=("output", "overwrite"))
 def verify(output: str, **flags: Any) -> int:
     """Derive the ranking of OUT again, from its input as it was, and say whether it is the same (5: it differs).
@@ -135,7 +137,7 @@ def verify(output: str, **flags: Any) -> int:
 
 
 @zipspark.command(cls=SectionedCommand)
-@click.argument("output", metavar="OUT")
+@OUT
 @flags_of(EngineOptions, but=("output", "overwrite"))
 @click.option("--full", is_flag=True, help="Also compare with other sets, groups, near-copies and one part.")
 @click.option(
@@ -159,7 +161,7 @@ def report(output: str, full: bool, file: str | None, **flags: Any) -> None:
 
 
 @zipspark.command(cls=SectionedCommand)
-@click.argument("output", metavar="OUT")
+@OUT
 @flags_of(EngineOptions, but=("output", "overwrite", "master", "remote", "conf", "jars"))
 @click.option("--dry-run", is_flag=True, help="List only.")
 def clean(output: str, dry_run: bool, **flags: Any) -> None:
@@ -183,7 +185,8 @@ def clean(output: str, dry_run: bool, **flags: Any) -> None:
 @zipspark.command()
 @click.option("--output", default="out/demo", metavar="OUT", show_default=True, help="Folder to write; replaced.")
 @click.option("--budget", default="10%", show_default=True, help="Rows, share of the pool or bytes.")
-def demo(output: str, budget: str) -> None:
+@click.option("--json/--no-json", "json_", default=False, help="Print one JSON object on stdout, nothing else.")
+def demo(output: str, budget: str, json_: bool) -> None:
     """Select from real text that every machine has: the documentation of Python's standard library.
 
     Example: zipspark demo
@@ -192,14 +195,15 @@ def demo(output: str, budget: str) -> None:
 
     corpus = Path(output.rstrip("/") + "-corpus.jsonl")
     flags = {"input": (str(corpus),), "output": output, "budget": budget, "group_column": "source", "overwrite": True}
-    options = layered(SelectConfig, flags)
+    options = layered(SelectConfig, flags | {"json": json_})
     try:
         corpus.parent.mkdir(parents=True, exist_ok=True)
         rows = write_corpus(corpus)
     except OSError as error:
         raise InputError(f"output {output!r} cannot be written beside: {error}; give another --output") from None
     click.echo(f"{rows:,} documentation strings of Python's standard library: {corpus}", err=True)
-    finish(options, _pipeline().select_to(options), None, f"subset: {output}/subset")
+    summary = _pipeline().select_to(options)
+    finish(options, summary, summary.to_dict(), f"subset: {output}/subset")
 
 
 zipspark.add_command(entropy)

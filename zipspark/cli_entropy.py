@@ -19,7 +19,7 @@ from zipspark.config import (
 )
 from zipspark.errors import UsageError
 from zipspark.extras import on_spark
-from zipspark.flags import CONFIG_FLAG, SectionedCommand, asked, finish, flags_of, require
+from zipspark.flags import CONFIG_FLAG, SectionedCommand, asked, completing, finish, flags_of, require
 
 
 class EntropyCommand(SectionedCommand):
@@ -96,7 +96,7 @@ def check(config: str | None, **flags: Any) -> int:
 
 @entropy.command(cls=EntropyCommand)
 @_flags(CurvesConfig, "curves")
-@click.argument("curves", nargs=-1)
+@click.argument("curves", nargs=-1, shell_complete=completing(files=True))
 @CONFIG_FLAG
 def curves(config: str | None, **flags: Any) -> None:
     """Compare trainings: code length of the first epoch, the ratio it amounts to, speed, and when skills came.

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from rich.console import Console
@@ -63,7 +64,9 @@ def flags_of(
                 if key not in ("input", *but):
                     command = click.option(_names(key, field), key, cls=OptionOf, **_flag(field))(command)
         has_input = "input" in model.model_fields and "input" not in but
-        return click.argument("input", nargs=-1)(command) if has_input else command
+        return (
+            click.argument("input", nargs=-1, shell_complete=completing(files=True))(command) if has_input else command
+        )
 
     return decorate
 
@@ -76,12 +79,13 @@ def _names(key: str, field: FieldInfo) -> str:
 def _flag(field: FieldInfo) -> dict[str, Any]:
     """How click shows one option. Values are taken as text: `zipspark.config` is what checks them."""
     flag: dict[str, Any] = {"section": shown(field)["section"], "help": field.description, "default": None}
+    choices = [choice for choice in typing.get_args(field.annotation) if isinstance(choice, str)]
+    flag["shell_complete"] = completing(choices, files=_is_place(shown(field)["metavar"]))
     kinds = [_plain(kind) for kind in (field.annotation, *typing.get_args(field.annotation))]
     if is_switch(field):
         return flag | {"is_flag": True}
     if {dict, tuple} & {typing.get_origin(kind) for kind in kinds} or Until in kinds:
         return flag | {"multiple": True, "metavar": shown(field)["metavar"]}
-    choices = [choice for choice in typing.get_args(field.annotation) if isinstance(choice, str)]
     number = {int, float} & {field.annotation, *typing.get_args(field.annotation)}
     metavar = shown(field)["metavar"] or "|".join(choices) or ("NUMBER" if number else "VALUE")
     if field.default not in (None, ()):
@@ -90,12 +94,32 @@ def _flag(field: FieldInfo) -> dict[str, Any]:
     return flag | {"type": str, "metavar": metavar}
 
 
+def completing(words: Sequence[str] = (), files: bool = False) -> Callable[..., list[CompletionItem]]:
+    """What a shell offers for a value: these words, or files and folders."""
+
+    def offered(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+        found = [CompletionItem(word) for word in words if word.startswith(begun)]
+        return [*found, CompletionItem(begun, type="file")] if files else found
+
+    return offered
+
+
+def _is_place(metavar: str | None) -> bool:
+    """Whether a value is, or may be, the name of a file or folder."""
+    return (metavar or "").partition(",")[0] in ("FILE", "LOG", "PATH", "TABLE", "URI")
+
+
 def _plain(kind: Any) -> Any:
     """A type without what pydantic is told of it."""
     return typing.get_args(kind)[0] if typing.get_origin(kind) is typing.Annotated else kind
 
 
-CONFIG_FLAG = click.option("--config", metavar="FILE", help="YAML file with any of these options; flags win over it.")
+CONFIG_FLAG = click.option(
+    "--config",
+    metavar="FILE",
+    help="YAML file with any of these options; flags win over it.",
+    shell_complete=completing(files=True),
+)
 
 
 def asked(model: type[Any], flags: dict[str, Any], config: str | None) -> Any:

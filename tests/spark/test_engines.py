@@ -206,8 +206,9 @@ def test_the_demo_writes_a_subset_and_shows_it_beside_random(tmp_path):
     assert pq.read_table(tmp_path / "out/demo/subset").num_rows > 300
     for word in ("pool", "subset", "random", "out/demo/subset"):
         assert word in done.stdout
-    again = zipspark("demo", cwd=tmp_path)
+    again = zipspark("demo", "--json", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout)["decisions"]["selected"] > 300
 
 
 def test_interrupted_it_ends_with_130_and_leaves_nothing(folder):

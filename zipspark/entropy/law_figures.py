@@ -117,8 +117,7 @@ def figure_of_band(band: Band, versions: Iterable[Version] = (), verdict: Verdic
         _judged(axes, verdict)
     # A band of three versions reaches far beyond every point: the points decide what is seen.
     seen = [*band.losses, *(row.loss for row in others if row.loss is not None), *_loss_of(verdict)]
-    margin = 0.6 * (max(seen) - min(seen)) or 0.05 * max(seen) or 0.1
-    axes.set_ylim(max(0.0, min(seen) - margin), max(seen) + margin)
+    axes.set_ylim(*_around(seen))
     axes.set_xlabel(f"R, bytes / compressed bytes ({band.codec}; higher: more redundant)")
     axes.set_ylabel("L, mean loss of the first epoch, nats per token")
     axes.set_title("First-epoch loss against ratio" if verdict is None else f"{verdict.version}: {verdict.level}")
@@ -166,6 +165,8 @@ def figure_of_versions(versions: Iterable[Version], policy: Policy | None = None
             _point(axes, x, verdict.loss, verdict, "loss")
     for axes in panels:
         axes.margins(x=0.06, y=0.2)
+    if losses := [verdict.loss for verdict in verdicts if verdict.loss is not None]:
+        panels[-1].set_ylim(*_around(losses))
     every = max(1, math.ceil(len(names) / TICKS))
     turned: dict[str, Any] = {}
     if sum(map(len, names[::every])) > 70:
@@ -199,6 +200,12 @@ def _judged(axes: Axes, verdict: Verdict) -> None:
 
 def _loss_of(verdict: Verdict | None) -> list[float]:
     return [verdict.loss] if verdict and verdict.loss is not None else []
+
+
+def _around(losses: Sequence[float]) -> tuple[float, float]:
+    """What is seen of the axis of losses."""
+    margin = 0.6 * (max(losses) - min(losses)) or 0.05 * max(losses) or 0.1
+    return max(0.0, min(losses) - margin), max(losses) + margin
 
 
 def _name(axes: Axes, x: Iterable[float], y: Iterable[float], names: Sequence[str], after: str = "") -> None:
