@@ -38,6 +38,7 @@ from zipspark.spark.corpus import Corpus, read_corpus
 from zipspark.spark.matrix import matrix_of
 from zipspark.spark.measure import random_of, set_ratios
 from zipspark.spark.progress import Progress, tagged
+from zipspark.spark.references import References
 from zipspark.spark.report_facts import Material
 from zipspark.spark.samples import choosable_scores, seen
 from zipspark.spark.scores import scored, with_text
@@ -49,8 +50,6 @@ from zipspark.units import format_bytes, parse_size
 logger = logging.getLogger("zipspark")
 
 STAGES = ("score", "look", "survey", "parts", "merge", "account", "write")
-
-References = Mapping[str, Source | DataFrame | None]  # one for each of `BESIDE`
 
 
 class NothingChosen(InputError):

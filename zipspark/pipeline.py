@@ -11,7 +11,7 @@ from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
-from zipspark.choosing import STAGES, References, Run, accounted, counter_of, looked_at, picked
+from zipspark.choosing import STAGES, Run, accounted, counter_of, looked_at, picked
 from zipspark.config import BESIDE, ScoreConfig, SelectConfig, check_select
 from zipspark.errors import UsageError
 from zipspark.options import layered
@@ -21,8 +21,9 @@ from zipspark.running import check_resumable, explained, manifest, run_key, said
 from zipspark.selected import Selection, write_tables
 from zipspark.spark import ledger as ledgers
 from zipspark.spark import references, survey
-from zipspark.spark.corpus import pinned, read_corpus
+from zipspark.spark.corpus import read_corpus
 from zipspark.spark.progress import Progress
+from zipspark.spark.references import References
 from zipspark.spark.scores import scored
 from zipspark.storage.inputs import Source, check_unchanged, resolve
 from zipspark.storage.output import Output
@@ -93,7 +94,7 @@ def select(
         atexit.register(stages.remove)  # the tables are read from it whenever they are looked at
         try:
             run = Run(session, config, counter, stages, Progress(session, quiet=config.quiet))
-            found, beside = pinned_all(session, found, beside)
+            found, beside = references.pinned_all(session, found, beside)
             key = run_key(config, found, beside)
             looked = looked_at(run, found, beside)
             return accounted(run, looked, picked(run, looked), codec, key)
@@ -127,7 +128,7 @@ def select_to(config: SelectConfig) -> Summary | Complete:
         spark, codec = start_session(config, config, source, *tables.values())
         if not config.output:
             output = opened.enter_context(SchemaOutput(spark, out, config.overwrite, config.resume))
-        source, beside = pinned_all(spark, source, tables)
+        source, beside = references.pinned_all(spark, source, tables)
         if config.resume:
             check_resumable(source, *beside.values())
         key = run_key(config, source, beside)
@@ -169,12 +170,6 @@ def score_to(config: ScoreConfig) -> dict[str, Any]:
             output.write_manifest(manifest(corpus, config, codec) | {"rows": rows, "seconds": progress.seconds})
             output.commit()
     return {"rows": rows, "output": f"{config.output}/scores", "seconds": progress.seconds}
-
-
-def pinned_all(spark: SparkSession, source: Any, beside: References) -> tuple[Any, References]:
-    """The same sources, each table at the version that it has now."""
-    tables = {name: pinned(spark, table) if isinstance(table, Source) else table for name, table in beside.items()}
-    return pinned(spark, source) if isinstance(source, Source) else source, tables
 
 
 def _places(source: Source, beside: References) -> dict[str, str]:

@@ -15,7 +15,7 @@ from typing import Any
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from zipspark.choosing import Looked, NothingChosen, Picked, References, Run, counter_of, looked_at, picked
+from zipspark.choosing import Looked, NothingChosen, Picked, Run, counter_of, looked_at, picked
 from zipspark.config import RefreshConfig, SelectConfig, SelectionOptions
 from zipspark.spark import ledger as ledgers
 from zipspark.spark import references
@@ -23,6 +23,7 @@ from zipspark.spark.changes import Changes
 from zipspark.spark.columns import quoted
 from zipspark.spark.corpus import pinned
 from zipspark.spark.progress import Progress, tagged
+from zipspark.spark.references import References
 from zipspark.spark.rows import OWN
 from zipspark.spark.subset import subset as subset_of
 from zipspark.storage.deltas import Table

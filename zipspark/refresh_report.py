@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -106,8 +107,11 @@ def refreshed_table(options: EngineOptions) -> Table | None:
     if is_path(options.output) or place.exists():
         return None
     with explained():
-        table = Table.parse(options.output)
-        return table if table.beside("_history").exists(get_session(options, delta=True)) else None
+        table, spark = Table.parse(options.output), get_session(options, delta=True)
+        try:
+            return table if table.beside("_history").exists(spark) else None
+        except AnalysisException:  # a schema's name is not always one that a table could have
+            return None
 
 
 def report_of(subset: Table, options: EngineOptions, file: str | None) -> SubsetReport:

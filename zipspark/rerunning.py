@@ -9,13 +9,13 @@ from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
-from zipspark.choosing import References, Run, counter_of
+from zipspark.choosing import Run, counter_of
 from zipspark.config import BESIDE, EngineOptions, SelectConfig, of_key
 from zipspark.errors import InputError
-from zipspark.pipeline import pinned_all
 from zipspark.running import explained, run_key, start_session
 from zipspark.spark import references
 from zipspark.spark.progress import Progress
+from zipspark.spark.references import References
 from zipspark.spark.session import get_session
 from zipspark.storage import schema_output
 from zipspark.storage.inputs import Source, is_path, resolve
@@ -100,7 +100,7 @@ def rerun(result: Result, options: EngineOptions, purpose: Purpose) -> Iterator[
         counter = counter_of(config)
         delta = Source("delta") if result.is_delta else None
         spark, _ = start_session(config, config, source, *beside.values(), delta)
-        source, beside = pinned_all(spark, source, beside)
+        source, beside = references.pinned_all(spark, source, beside)
         key = run_key(config, source, beside)
         with Stages(spark, engine) as stages:
             stages.claim(key)

@@ -8,8 +8,9 @@ from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from zipspark.report.summary import SetLine
+from zipspark.spark.identity import beside
 from zipspark.spark.measure import measured, random_of
-from zipspark.spark.report_facts import Material, beside, choosable
+from zipspark.spark.report_facts import Material, offered
 
 # What each rule goes by, lowest first: whole numbers, of which there are few however many samples there are.
 RULES = {"longest": "-bytes", "lowest own ratio": "cast(round(1000 * ratio) as bigint)"}
@@ -22,7 +23,7 @@ def baselines(found: Material, size: int) -> tuple[SetLine, ...]:
     """
     lines = []
     for name, rule in RULES.items():
-        rows = _lowest(choosable(found.ledger).withColumn("by", F.expr(rule)), size)
+        rows = _lowest(offered(found.ledger).withColumn("by", F.expr(rule)), size)
         ratio = measured(beside(rows.select("file", "position", "content"), found.texts, F.col("text")), size)
         if ratio["rows"]:
             lines.append(SetLine(name, *random_of(size, ratio), ratio["ratio"], int(ratio["bytes"])))

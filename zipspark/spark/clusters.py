@@ -18,8 +18,8 @@ from zipspark.core.seen import joined, lowest_share
 from zipspark.entropy.streams import Stream
 from zipspark.report.facts import Cluster, Example
 from zipspark.spark.batches import batch, runs, spark_schema
-from zipspark.spark.identity import at_places
-from zipspark.spark.report_facts import Material, Row, beside, choosable, example, with_texts
+from zipspark.spark.identity import at_places, beside, with_same_place
+from zipspark.spark.report_facts import Material, Row, example, offered, with_texts
 
 CLUSTERS = 20  # that are shown
 _MEASURED = 200  # that are compressed: those that may save most
@@ -39,8 +39,8 @@ def clusters(found: Material, write: Callable[[DataFrame], DataFrame]) -> tuple[
     """
     texts = found.texts.where("text is not null").select("file", "position", "text")
     hashes = write(texts.mapInArrow(_hashed, spark_schema(_HASHES)))
-    some = choosable(found.ledger).where("bytes > 0")
-    rows = _with_hash(some, hashes).withColumn("alone", F.col("bytes") / F.col("ratio"))
+    some = offered(found.ledger).where("bytes > 0")
+    rows = with_same_place(some, hashes).withColumn("alone", F.col("bytes") / F.col("ratio"))
     largest = _largest(rows)
     sizes = _sizes(rows, found, largest)
     saved = {
@@ -69,12 +69,6 @@ def _examples(wanted: Sequence[Row], found: Material) -> list[Example]:
     rows = with_texts(at_places(found.ledger, listed), found)
     at_place = {(row["file"], row["position"]): example(row) for row in rows}
     return [at_place[place] for place in places]
-
-
-def _with_hash(ledger: DataFrame, hashes: DataFrame) -> DataFrame:
-    of = hashes.select(F.col("file").alias("of_file"), F.col("position").alias("of_position"), "hash")
-    same = F.col("file").eqNullSafe(F.col("of_file")) & (F.col("position") == F.col("of_position"))
-    return ledger.join(of, same).drop("of_file", "of_position")
 
 
 def _largest(rows: DataFrame) -> dict[int, Row]:

@@ -20,8 +20,9 @@ from zipspark.core.seen import Eye, look_at, lowest_share
 from zipspark.core.sketch import pack, unpack
 from zipspark.report.facts import Coverage
 from zipspark.spark.batches import batch, library_versions, require_versions, spark_schema
+from zipspark.spark.identity import beside
 from zipspark.spark.measure import LIMIT_BYTES
-from zipspark.spark.report_facts import Material, beside, choosable
+from zipspark.spark.report_facts import Material, offered
 
 STRETCHES = 24  # of a curve
 _NEVER = 255
@@ -45,7 +46,7 @@ def coverage(found: Material, eye: Eye, subset_bytes: int, pool_bytes: int) -> t
     ends = np.cumsum(found.picked["bytes"].to_numpy())
     ranks = np.searchsorted(ends, size * np.arange(1, STRETCHES + 1) / STRETCHES, side="right").tolist()
     share = min(1.0, size / max(pool_bytes, 1))
-    rows = choosable(found.ledger)
+    rows = offered(found.ledger)
     counted, drawn = eye.below, lowest_share(share)
     if counted is not None and drawn is not None:
         of_random = F.substring("content", _DRAWN + 1, 8) < drawn

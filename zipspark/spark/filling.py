@@ -19,7 +19,7 @@ from zipspark.core.limit import Limit
 from zipspark.core.objectives import Floats
 from zipspark.core.selection import Quota
 from zipspark.limits import NO_GROUP
-from zipspark.spark.identity import with_ids
+from zipspark.spark.identity import with_ids, with_same_place
 from zipspark.spark.nodes import CANDIDATES
 from zipspark.spark.samples import choosable
 
@@ -88,10 +88,9 @@ def _left_out(
         fitting.join(known, "zip_id", "left_anti")
         .orderBy(likeliest, "zip_id")
         .limit(count)
-        .select("zip_id", F.col("file").alias("of_file"), F.col("position").alias("of_position"))
+        .select("zip_id", "file", "position")
     )
-    same_row = F.col("file").eqNullSafe(F.col("of_file")) & (F.col("position") == F.col("of_position"))
-    rows = samples.join(F.broadcast(keys), same_row).withColumns(
+    rows = with_same_place(samples, F.broadcast(keys)).withColumns(
         {"part": F.lit(-1), "rank": F.lit(0).cast("long"), "marginal_ratio": F.lit(None).cast("double")}
     )
     order = [(likeliest, "ascending"), ("zip_id", "ascending")]

@@ -11,12 +11,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from zipspark.core.seen import lowest_share
 from zipspark.entropy.streams import WINDOW, Stream
 from zipspark.spark.batches import batch, spark_schema
+from zipspark.spark.identity import lowest_contents
 from zipspark.spark.samples import choosable
 
 LIMIT_BYTES = WINDOW  # most bytes of a set that are measured
@@ -65,8 +65,8 @@ def set_ratios(
     chosen = picks.select(place, F.lit(True).alias("chosen"))
     rows = choosable(samples).select(place, "content").join(chosen, "place", "left")
     # A little more than the limit is sampled, as contents do not hash to exactly even shares.
-    wanted = _below(1.05 * LIMIT_BYTES / max(pool_bytes, 1)) | (
-        F.col("chosen") & _below(1.05 * LIMIT_BYTES / max(subset_bytes, 1))
+    wanted = lowest_contents(1.05 * LIMIT_BYTES / max(pool_bytes, 1)) | (
+        F.col("chosen") & lowest_contents(1.05 * LIMIT_BYTES / max(subset_bytes, 1))
     )
     few = rows.where(wanted).select("place", "chosen")  # no more than are measured: texts stay where they are
     texts = scores.select(place, "content", "text").join(F.broadcast(few), "place")
@@ -86,7 +86,9 @@ def ratio_of(texts: DataFrame, size: int) -> float:
 
 def measured(texts: DataFrame, size: int) -> dict[str, float]:
     """``{"rows", "bytes", "ratio"}`` of the same, as far as it was measured."""
-    few = texts.where(_below(1.05 * LIMIT_BYTES / max(size, 1))).select("content", "text", F.lit(True).alias("chosen"))
+    few = texts.where(lowest_contents(1.05 * LIMIT_BYTES / max(size, 1))).select(
+        "content", "text", F.lit(True).alias("chosen")
+    )
     stream = few.repartition(1).sortWithinPartitions("content")
     measure = _Measure({"subset": min(size, LIMIT_BYTES), "random": 0, "pool": 0}, dedup=False)
     found = stream.mapInArrow(measure, spark_schema(RATIOS)).where("set = 'subset'").toArrow().to_pylist()
@@ -99,9 +101,3 @@ def random_of(subset_bytes: int, measured: Mapping[str, float]) -> tuple[int, in
     if subset_bytes <= LIMIT_BYTES:
         return int(measured["rows"]), int(measured["bytes"])
     return round(measured["rows"] * subset_bytes / max(measured["bytes"], 1)), subset_bytes
-
-
-def _below(share: float) -> Column:
-    """Whether a content hash is among the lowest ``share`` of all."""
-    below = lowest_share(share)
-    return F.lit(True) if below is None else F.col("content") < below

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
+from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -13,12 +14,14 @@ from pyspark.sql import functions as F
 from zipspark.config import Choice, PoolOptions
 from zipspark.core.sketch import Sketch
 from zipspark.errors import InputError, ZipsparkError
-from zipspark.spark.corpus import read_corpus, read_ids
+from zipspark.spark.corpus import pinned, read_corpus, read_ids
 from zipspark.spark.identity import with_ids
 from zipspark.spark.scores import with_text
 from zipspark.spark.sketches import head_length, sketch_of
 from zipspark.storage.inputs import Source, resolve
 from zipspark.storage.stages import Stages
+
+References = Mapping[str, Source | DataFrame | None]  # one for each of `zipspark.config.BESIDE`
 
 _SHOWN = 5  # examples in a message
 
@@ -45,6 +48,12 @@ def find(option: str, names: Sequence[str] | None) -> Source | None:
         return None
     with _named(option):
         return resolve(names)
+
+
+def pinned_all(spark: SparkSession, source: Any, beside: References) -> tuple[Any, References]:
+    """The same sources, each table at the version that it has now."""
+    tables = {name: pinned(spark, table) if isinstance(table, Source) else table for name, table in beside.items()}
+    return pinned(spark, source) if isinstance(source, Source) else source, tables
 
 
 def texts(

@@ -21,7 +21,7 @@ from pyspark.sql import functions as F
 from zipspark.core.seen import lowest_share
 from zipspark.report.facts import MOST_TEXT, Example, Excluded, Facts, Fuller, Histogram, Point
 from zipspark.report.summary import Summary
-from zipspark.spark.identity import with_ids
+from zipspark.spark.identity import beside, with_ids
 from zipspark.spark.ledger import LEDGER_COLUMNS
 
 CHOOSABLE = ("selected", "not_selected")  # decisions of rows that could be chosen: of copies the one that counts
@@ -125,14 +125,7 @@ def with_texts(few: DataFrame, found: Material) -> list[Row]:
     return sorted(rows.toArrow().to_pylist(), key=lambda row: (row[_KEY], row["zip_id"] or "", row["position"]))
 
 
-def beside(few: DataFrame, texts: DataFrame, *columns: Column) -> DataFrame:
-    """``few`` rows of a ledger with these ``columns`` of theirs from a stage: it is they that travel, not the texts."""
-    place = (F.col("file").alias("of_file"), F.col("position").alias("of_position"))
-    same = F.col("of_file").eqNullSafe(F.col("file")) & (F.col("of_position") == F.col("position"))
-    return texts.select(*place, *columns).join(F.broadcast(few), same).drop("of_file", "of_position")
-
-
-def choosable(ledger: DataFrame) -> DataFrame:
+def offered(ledger: DataFrame) -> DataFrame:
     """The rows of a ledger that could be chosen."""
     return ledger.where(F.col("decision").isin(*CHOOSABLE))
 
