@@ -14,7 +14,17 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from launching import ROOT, python_without_zipspark, run, spark_home, standalone, zipspark, zipspark_zip
+from launching import (
+    QUICK_JAVA,
+    ROOT,
+    as_flags,
+    python_without_zipspark,
+    run,
+    spark_home,
+    standalone,
+    zipspark,
+    zipspark_zip,
+)
 from pools import rows, texts
 
 from zipspark import refresh_subset
@@ -47,7 +57,8 @@ def folder(tmp_path_factory) -> Path:
 CHOICE = ["pool.jsonl", "--budget", "60", "--objective", "coverage", "--id-column", "id"]
 CHOICE += ["--group-column", "source", "--mix", "power=0.5", "--keep", "keep.jsonl", "--anchor", "anchor.jsonl"]
 CHOICE += ["--parts", "8", "--node-cap", "20kB", "--driver-cap", "20kB"]
-FEW = ["--conf", "spark.sql.shuffle.partitions=5"]  # of 200, which a cluster makes of it, most would be empty
+# Of 200 partitions, which a cluster makes of it, most would be empty.
+FEW = as_flags({"spark.sql.shuffle.partitions": "5"} | QUICK_JAVA)
 
 
 REFRESH = ["--id-column", "id", "--budget", "15", "--objective", "coverage", "--parts", "2"]
@@ -180,7 +191,7 @@ def test_spark_submit_sends_zipspark_to_a_standalone_cluster_that_has_none(spark
             [
                 str(home / "bin/spark-submit"),
                 *("--master", master, "--py-files", str(zipspark_zip(tmp_path)), *with_delta()),
-                *("--conf", "spark.driver.host=127.0.0.1", "--conf", "spark.ui.enabled=false", *FEW),
+                *("--conf", "spark.driver.host=127.0.0.1", *FEW),
                 # The first task waits until both workers have started theirs, so that none is left without work.
                 *("--conf", "spark.cores.max=2", "--conf", "spark.scheduler.minRegisteredResourcesRatio=1"),
                 *(str(tmp_path / "both.py"), json.dumps(commands)),

@@ -16,8 +16,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from conftest import CONF
+from launching import QUICK_JAVA, as_flags, spark_home
 from launching import run as run_alone
-from launching import spark_home
 from pools import rows, texts
 
 from zipspark import choosing
@@ -129,9 +130,8 @@ def cluster(pool, tmp_path_factory) -> Path:
     """
     folder = tmp_path_factory.mktemp("cluster")
     (folder / "sitecustomize.py").write_text(ON_EXECUTORS)
-    arguments = ["select", str(pool), *OPTIONS, "--master", "local-cluster[2,1,1024]"]
-    for setting in (f"spark.executorEnv.PYTHONPATH={folder}", "spark.sql.shuffle.partitions=4"):
-        arguments += ["--conf", setting]
+    conf = CONF | QUICK_JAVA | {"spark.executorEnv.PYTHONPATH": str(folder)}
+    arguments = ["select", str(pool), *OPTIONS, "--master", "local-cluster[2,1,1024]", *as_flags(conf)]
     command = [sys.executable, "-c", FAULT_AFTER_FAULT, str(folder), *arguments]
     done = run_alone(command, folder, SPARK_HOME=str(spark_home(folder / "spark")))
     assert done.returncode == 0, done.stderr
@@ -222,6 +222,7 @@ sys.exit(run(arguments))
 @once
 def test_a_driver_that_is_killed_again_and_again(pool, checksum, tmp_path):
     command = ["select", str(pool), "--output", str(tmp_path / "out"), *OPTIONS, "--resume", "--master", "local[2]"]
+    command += as_flags(CONF | {"spark.ui.enabled": "false"})
     for kind, table in (("stage", "samples"), ("stage", "candidates"), ("stage", "ledger"), ("table", "subset")):
         killed = run_alone([sys.executable, "-c", KILLED_WHILE_WRITING, kind, table, *command], tmp_path)
         assert killed.returncode == -signal.SIGKILL, killed.stderr

@@ -8,15 +8,11 @@ from pathlib import Path
 import nbformat
 import pytest
 from conftest import CONF
-from launching import ROOT, without_spark
+from launching import QUICK_JAVA, ROOT, without_spark
 from nbclient import NotebookClient
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-OF_THEIR_OWN = {
-    "spark.master": "local[2]",
-    "spark.ui.enabled": "false",
-    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1",
-}
+OF_THEIR_OWN = {"spark.master": "local[2]"} | QUICK_JAVA
 
 
 def pictures(notebook) -> int:
