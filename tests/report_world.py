@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from zipspark.report.facts import (
     PartsLoss,
     Point,
 )
+from zipspark.report.history import History
 from zipspark.report.summary import SetLine, Summary
 
 GROUPS = {"code": (500, 40), "chat": (300, 50), "maths": (200, 10)}
@@ -116,3 +118,34 @@ def hostile() -> Facts:
         samples=samples,
         full=replace(everything, matrix=matrix(HOSTILE)),
     )
+
+
+def history(*ratios: float | None, **last: object) -> History:
+    """One refresh per ratio, each a day later; ``last``: what the last row says otherwise."""
+    rows = []
+    for number, ratio in enumerate(ratios):
+        rows.append(
+            {
+                "refresh": number,
+                "run_id": f"run-{number}",
+                "at": datetime(2026, 11, 1, tzinfo=UTC) + timedelta(days=number),
+                "mode": "append",
+                "changes": "feed" if number else "all",
+                "corpus": "/lake/chats",
+                "corpus_version": number,
+                "rows_new": 700 * bool(number),
+                "rows_updated": 0,
+                "rows_deleted": 3 * bool(number),
+                "rows_added": 100,
+                "bytes_added": 51_000,
+                "rows_dropped": 2 * bool(number),
+                "bytes_dropped": 900 * bool(number),
+                "rows": 100 + 98 * number,
+                "bytes": 51_000 * (number + 1),
+                "ratio_before": ratios[number - 1] if number else None,
+                "ratio_after": ratio,
+                "seconds": 12.5,
+            }
+        )
+    rows[-1] |= last
+    return History("/lake/chosen", tuple(rows), tuple(example(rank, text) for rank, text in enumerate(HOSTILE)))

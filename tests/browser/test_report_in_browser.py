@@ -11,10 +11,11 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from report_world import GROUPS, HOSTILE, example, facts, fuller, hostile, summary
+from report_world import GROUPS, HOSTILE, example, facts, fuller, history, hostile, summary
 
 from zipspark.report import page as pages
 from zipspark.report.blocks import NOTHING
+from zipspark.report.history import History
 
 CHARTS = 7  # of a report with --full: ranking, coverage, groups, two histograms, matrix, stages
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
@@ -51,7 +52,7 @@ def opened(browser, tmp_path):
 
     def open_report(shown, *, width=1280, scheme="light"):
         path = tmp_path / f"report{len(contexts)}.html"
-        path.write_text(pages.page(shown), "utf-8")
+        path.write_text(pages.history_page(shown) if isinstance(shown, History) else pages.page(shown), "utf-8")
         context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
         contexts.append(context)
         page = context.new_page()
@@ -70,8 +71,9 @@ def opened(browser, tmp_path):
     for context in contexts:
         context.close()
     assert problems == []
-    assert len(requests) == len(contexts)
-    assert all(url.startswith("file:") for url in requests)
+    asked = [url for url in requests if not url.startswith("data:")]  # what stands in the page itself
+    assert len(asked) == len(contexts)
+    assert all(url.startswith("file:") for url in asked)
 
 
 def section(page, name):
@@ -205,12 +207,23 @@ def test_near_copies_stand_side_by_side_with_what_differs_marked(opened):
     assert tops == [tops[0]] * 2
 
 
-@pytest.mark.parametrize("shown", ["full", "hostile", "groups"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_refreshed_subset_has_its_picture_and_its_chart(opened, scheme):
+    page = opened(history(2.1, 2.2, 2.15, 2.12, 3.0), scheme=scheme)
+    assert page.locator(".plot svg path").count() > 5
+    assert page.locator(".picture img").evaluate("image => image.complete && image.naturalWidth") > 300
+    assert page.locator("p.warning").inner_text().startswith("watch: 3.000 is above all 4 past versions")
+    unfold(page)
+    assert HOSTILE[0] in section(page, "came").inner_text()
+
+
+@pytest.mark.parametrize("shown", ["full", "hostile", "groups", "history"])
 def test_a_phone_needs_no_sideways_scrolling(opened, shown):
     many = {f"group-with-quite-a-long-name-{number}": (500, 3) for number in range(2000)}
     of = {
         "full": facts(full=fuller()),
         "hostile": hostile(),
+        "history": history(2.1, 2.2, 2.15, 2.12, 3.0),
         "groups": facts(summary=summary(groups=many), samples=(example(0, "x" * 5000, group="y" * 300),)),
     }
     page = opened(of[shown], width=360)

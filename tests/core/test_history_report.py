@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import re
 import sys
-from datetime import UTC, datetime, timedelta
 
 import pytest
-from report_world import HOSTILE, example
+from report_world import HOSTILE, history
 
 from zipspark.report import page as pages
 from zipspark.report.history import History, judged
@@ -20,37 +19,6 @@ RATIOS = (2.10, 2.14, 2.11, 2.13)
 @pytest.fixture(autouse=True)
 def _no_charts(monkeypatch):
     monkeypatch.setattr(pages, "prepared", lambda: None)
-
-
-def history(*ratios: float | None, **last: object) -> History:
-    """One refresh per ratio, each a day later; ``last``: what the last row says otherwise."""
-    rows = []
-    for number, ratio in enumerate(ratios):
-        rows.append(
-            {
-                "refresh": number,
-                "run_id": f"run-{number}",
-                "at": datetime(2026, 11, 1, tzinfo=UTC) + timedelta(days=number),
-                "mode": "append",
-                "changes": "feed" if number else "all",
-                "corpus": "/lake/chats",
-                "corpus_version": number,
-                "rows_new": 700 * bool(number),
-                "rows_updated": 0,
-                "rows_deleted": 3 * bool(number),
-                "rows_added": 100,
-                "bytes_added": 51_000,
-                "rows_dropped": 2 * bool(number),
-                "bytes_dropped": 900 * bool(number),
-                "rows": 100 + 98 * number,
-                "bytes": 51_000 * (number + 1),
-                "ratio_before": ratios[number - 1] if number else None,
-                "ratio_after": ratio,
-                "seconds": 12.5,
-            }
-        )
-    rows[-1] |= last
-    return History("/lake/chosen", tuple(rows), tuple(example(rank, text) for rank, text in enumerate(HOSTILE)))
 
 
 def shown(facts: History) -> dict:

@@ -91,6 +91,7 @@ def test_with_vl_convert_all_of_vega_is_in_the_page():
     html = page(facts())
     assert "window.vegaEmbed=" in html
     assert document_of(html)["has_charts"]
+    assert "Redistributions in binary form must reproduce" in html
 
 
 def test_the_wheel_has_the_assets(tmp_path):
@@ -102,7 +103,8 @@ def test_the_wheel_has_the_assets(tmp_path):
     )
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    assert {"zipspark/report/assets/report.css", "zipspark/report/assets/report.js"} <= set(names)
+    assets = ("report.css", "report.js", "vega-license.txt")
+    assert {f"zipspark/report/assets/{name}" for name in assets} <= set(names)
 
 
 # What is in it

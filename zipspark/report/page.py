@@ -28,9 +28,6 @@ LIMIT = 2_000_000  # bytes of a page: what a browser opens at once, and an e-mai
 # Inside a script element these could end it; JSON has them inside strings only, where an escape means the same.
 _UNSAFE = "<>&\u2028\u2029"
 
-# Its code goes with every page, and has to name who made it.
-_NOTICE = "/* Vega, Vega-Lite, Vega-Embed: University of Washington Interactive Data Lab, BSD 3-Clause License. */\n"
-
 NO_CHARTS = "The charts are left out, tables stand in. Run: pip install 'zipspark[report]', and zipspark report again."
 
 _PAGE = """\
@@ -125,4 +122,5 @@ def prepared() -> str | None:
         from vl_convert import javascript_bundle
     except ImportError:  # missing, or made for another machine
         return None
-    return f"{_NOTICE}(()=>{{{javascript_bundle('window.vegaEmbed = vegaEmbed;')}\n}})();"
+    license = _asset("vega-license.txt")  # their code goes with every page, and so do their terms
+    return f"/*\n{license}*/\n(()=>{{{javascript_bundle('window.vegaEmbed = vegaEmbed;')}\n}})();"
