@@ -72,6 +72,7 @@ class Selecting:
         self._lens = eye.lens if config.objective == "coverage" else None
         self._header = trained_header(config, list(sample.values()))
         self.bytes = int(sum(samples["bytes"].to_pylist()))  # of text
+        self._took: dict[tuple[int, float], _Took] = {}
 
     def seconds(self, size: float, share: float) -> float:
         """Of ranking ``size`` bytes, of which ``share`` is picked."""
@@ -82,7 +83,7 @@ class Selecting:
         whole = self._timed(1, share).seconds
         if size <= self.bytes or len(self._rows) < 100:
             return whole * size / max(self.bytes, 1)
-        half = min(self._timed(2, share).seconds for _ in range(2))
+        half = min(self._task(2, share)().seconds for _ in range(2))
         power = min(1.5, max(1.0, math.log2(whole / max(half, 1e-9))))
         growing = min(size, max(self.bytes, self._config.window / max(share, 1e-6)))
         return float(whole * (growing / self.bytes) ** power * size / growing)
@@ -93,8 +94,8 @@ class Selecting:
         It grows with what is chosen: short samples are the first to say nothing new. So from a quarter of the sample to
         all of it, and from there on, though no faster than that.
         """
-        found = (self._timed(one_in, share) for one_in in (1, 4))
-        whole, quarter = (took.bytes / max(took.rows, 1) for took in found)
+        found = (self._timed(one_in, share) for one_in in (4, 1))
+        quarter, whole = (took.bytes / max(took.rows, 1) for took in found)
         if size <= self.bytes or len(self._rows) < 100:
             return whole
         power = min(_GROWS, max(0.0, math.log(max(whole, 1.0) / max(quarter, 1.0), 4)))
@@ -102,13 +103,15 @@ class Selecting:
 
     def crowded(self, spark: SparkSession, cores: int, share: float) -> float:
         """How many times as long it takes on executors, on all cores at once, as alone on the driver."""
-        task = self._task(1, share)
-        alone = task().seconds
+        task, alone = self._task(1, share), self._timed(1, share).seconds
         found = spark.range(0, cores, 1, cores).mapInArrow(task.on_executor, spark_schema(_TOOK)).toArrow()
         return float(np.clip(np.median(found["seconds"].to_numpy()) / max(alone, 1e-9), 0.25, 4.0))
 
     def _timed(self, one_in: int, share: float) -> _Took:
-        return self._task(one_in, share)()
+        """Asked for more than once, measured once."""
+        if (one_in, share) not in self._took:
+            self._took[one_in, share] = self._task(one_in, share)()
+        return self._took[one_in, share]
 
     def _task(self, one_in: int, share: float) -> _Rank:
         """Ranking every so many rows of the sample, for ``share`` of them."""
