@@ -23,6 +23,7 @@ QUICK_JAVA = {
     "spark.driver.extraJavaOptions": _QUICK,
     "spark.executor.extraJavaOptions": _QUICK,
     "spark.ui.enabled": "false",
+    "spark.locality.wait": "0",  # seconds that a task waits for the executor that has its rows
 }
 
 
