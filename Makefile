@@ -64,8 +64,9 @@ $(INSTALLED): requirements.lock pyproject.toml
 			exit 1; }; \
 		test -x $(BIN)/python || "$(PYTHON)" -m venv --clear --without-pip $(VENV); \
 		$(BIN)/python -m ensurepip --default-pip >/dev/null; \
-		$(BIN)/python -m pip install --require-hashes --requirement requirements.lock; \
-		$(BIN)/python -m pip install --no-deps --no-build-isolation --editable .; \
+		echo 'installing the locked packages into $(VENV): a minute or two'; \
+		$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock; \
+		$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .; \
 	fi
 	@ln -sf ../../scripts/spark-submit $(BIN)/spark-submit
 	@touch $@

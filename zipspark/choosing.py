@@ -14,7 +14,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
@@ -28,6 +28,7 @@ from zipspark.core.tokens import TokenCounter
 from zipspark.core.zlib_codec import IS_CLASSIC_ZLIB
 from zipspark.core.zstd_codec import HEADER_SAMPLES
 from zipspark.errors import InputError
+from zipspark.report.cautions import cautions
 from zipspark.report.summary import SetLine, Summary
 from zipspark.running import manifest, said
 from zipspark.selected import Selection
@@ -200,6 +201,8 @@ def accounted(run: Run, looked: Looked, picked: Picked, codec: dict[str, Any], k
         checksum=picks.checksum,
         notes=tuple(notes),
     )
+    asked = {"guard": config.guard, "objective": config.objective, "cost": config.cost}
+    summary = replace(summary, notes=(*notes, *cautions(summary, asked, plan.budget.unit)))
     facts = manifest(corpus, config, codec) | {
         "key": key,
         "budget": {"unit": plan.budget.unit, "amount": plan.budget.amount},

@@ -34,7 +34,8 @@ from zipspark.flags import CONFIG_FLAG, SectionedCommand, asked, completing, fin
 from zipspark.logs import log_on_stderr
 from zipspark.options import layered
 from zipspark.storage.cleaning import leftovers, remove
-from zipspark.storage.places import redact_all
+from zipspark.storage.output import REPORT
+from zipspark.storage.places import Place, redact_all
 from zipspark.units import format_bytes
 
 OUT = click.argument("output", metavar="OUT", shell_complete=completing(files=True))
@@ -61,8 +62,7 @@ def select(config: str | None, **flags: Any) -> None:
     require(options, "input", *(() if options.output_schema else ("output",)))
     check_select(options)
     summary = _pipeline().select_to(options)
-    subset = f"{options.output}/subset" if options.output else f"{options.output_schema}.subset"
-    finish(options, summary, summary.to_dict(), f"subset: {subset}")
+    finish(options, summary, summary.to_dict(), _written(options))
 
 
 @zipspark.command(cls=SectionedCommand)
@@ -203,7 +203,7 @@ def demo(output: str, budget: str, json_: bool) -> None:
         raise InputError(f"output {output!r} cannot be written beside: {error}; give another --output") from None
     click.echo(f"{rows:,} documentation strings of Python's standard library: {corpus}", err=True)
     summary = _pipeline().select_to(options)
-    finish(options, summary, summary.to_dict(), f"subset: {output}/subset")
+    finish(options, summary, summary.to_dict(), _written(options))
 
 
 zipspark.add_command(entropy)
@@ -270,6 +270,14 @@ def _interrupts() -> Iterator[Callable[[], bool]]:
             yield interrupted
         finally:
             signal.set_wakeup_fd(before)
+
+
+def _written(options: SelectConfig) -> str:
+    """What a person looks at first."""
+    if not options.output:
+        return f"subset: {options.output_schema}.subset"
+    has_report = Place.parse(options.output).child(REPORT).exists()
+    return f"subset: {options.output}/subset" + (f"\nreport: {options.output}/{REPORT}" if has_report else "")
 
 
 def _pipeline() -> Any:

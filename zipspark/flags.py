@@ -106,7 +106,7 @@ def completing(words: Sequence[str] = (), files: bool = False) -> Callable[..., 
 
 def _is_place(metavar: str | None) -> bool:
     """Whether a value is, or may be, the name of a file or folder."""
-    return (metavar or "").partition(",")[0] in ("FILE", "LOG", "PATH", "TABLE", "URI")
+    return (metavar or "").partition(",")[0] in ("FILE", "LOG", "OUT", "PATH", "TABLE", "URI")
 
 
 def _plain(kind: Any) -> Any:

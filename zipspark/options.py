@@ -7,6 +7,7 @@ in the file > the default (`layered`).
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, cast, get_args
 
@@ -29,6 +30,7 @@ SECTIONS = {
 
 Size = Annotated[int, BeforeValidator(lambda value, info: parse_size(value, info.field_name))]
 OnOff = Annotated[bool, BeforeValidator(lambda value: _on_off(value))]
+Share = Annotated[float, BeforeValidator(lambda value: _share(value))]
 CommaSeparated = Annotated[tuple[str, ...], BeforeValidator(lambda value: _comma_separated(value))]
 
 
@@ -90,6 +92,14 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
 def _on_off(value: Any) -> Any:
     # YAML 1.1 reads a bare on/off as a boolean already.
     return {"on": True, "off": False}.get(value, value) if isinstance(value, str) else value
+
+
+def _share(value: Any) -> Any:
+    """``2%`` as the number it is."""
+    if isinstance(value, str) and value.rstrip().endswith("%"):
+        with suppress(ValueError):
+            return float(value.rstrip()[:-1]) / 100
+    return value
 
 
 def _comma_separated(value: Any) -> Any:

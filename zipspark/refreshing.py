@@ -124,7 +124,7 @@ class Refresh:
                 ledger = self._write_ledger(choice.decided, gone, moves.leaving is None)
                 done = replace(done, ratio_after=ratio.result())
                 row = self._write_history(done, version, ledger, time.monotonic() - started)
-                self._write_report(row, shown)
+                done = replace(done, report=self._write_report(row, shown))
         return done
 
     def _changes(self, stages: Stages) -> tuple[Changes | None, str]:
@@ -223,17 +223,19 @@ class Refresh:
         prepared()  # while the tables are written
         return came(come.where(F.col("zip_refresh") == self.at.number), self.at.config)
 
-    def _write_report(self, row: dict[str, Any], shown: Future[tuple[Example, ...]]) -> None:
-        """Beside the tables, which are whole by now: for want of a page no refresh fails."""
+    def _write_report(self, row: dict[str, Any], shown: Future[tuple[Example, ...]]) -> str | None:
+        """Where it is: beside the tables, which are whole by now. For want of a page no refresh fails."""
         place = place_of(self.at.tables.subset)
         if place is None:
-            return
+            return None
         try:
             facts = History(str(self.at.tables.subset), (*self.at.history, row), shown.result())
             place.write_whole(history_page(facts).encode())
+            return str(place)
         except Exception as error:
             why = code_of(error) if self.at.config.hide_text else first_line(error)
             said([f"{place} is left as it was, zipspark report makes it anew: {why}"])
+            return None
 
     def _ratio(self, choice: Chosen, gone: DataFrame | None, size: int) -> float | None:
         """That of the subset, as one set of ``size`` bytes; None of none."""

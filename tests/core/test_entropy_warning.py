@@ -290,7 +290,9 @@ def test_a_refresh_history_is_watched_for_its_ratio():
     verdict = check(versions)
     assert (verdict.version, verdict.level) == ("refresh-4", "watch")
     assert any("for want of a ratio: refresh-2" in note for note in verdict.notes)
-    with pytest.raises(InputError, match="needs columns refresh, at, ratio_after; at, ratio_after is missing"):
+    with pytest.raises(
+        InputError, match="has columns refresh, at, ratio_after, here is no at: give the table <subset>_history"
+    ):
         from_history(pa.table({"refresh": [1]}))
 
 

@@ -37,7 +37,7 @@ def test_it_says_what_the_last_refresh_did_and_what_came():
     assert "700 rows were new, 0 changed and 3 deleted" in page["verdict"]["sentences"][0]
     assert any("no promise" in said for said in page["verdict"]["sentences"])
     assert not page["verdict"]["warnings"]
-    assert [one["id"] for one in page["sections"]] == ["last", "came", "warning", "refreshes", "details"]
+    assert [one["id"] for one in page["sections"]] == ["last", "came", "ratio", "refreshes", "details"]
     assert page["foot"][0].startswith("The charts are left out")
     first = next(one for one in page["sections"] if one["id"] == "came")["blocks"][0]["items"][0]
     assert (first["rank"], first["text"]["sample"]) == ("0", HOSTILE[0])
@@ -51,21 +51,21 @@ def test_a_ratio_beyond_all_before_it_is_a_warning_and_a_picture():
     assert judged(facts).level == "watch"
     page = shown(facts)
     assert page["verdict"]["warnings"][0].startswith("watch: 3.400 is above all 4 past versions (2.100 to 2.140)")
-    (picture,) = next(one for one in page["sections"] if one["id"] == "warning")["blocks"]
+    (picture,) = next(one for one in page["sections"] if one["id"] == "ratio")["blocks"]
     assert picture["source"].startswith("data:image/svg+xml;base64,")
     assert picture["caption"].endswith("The last one: watch.")
 
 
 def test_without_matplotlib_it_says_so(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    assert "No picture: a picture needs matplotlib" in section(shown(history(*RATIOS)), "warning")
+    assert "No picture: a picture needs matplotlib" in section(shown(history(*RATIOS)), "ratio")
 
 
 @pytest.mark.parametrize("ratios", [(2.1,), (2.1, None), (None,)])
 def test_what_cannot_be_judged_is_no_warning(ratios):
     page = shown(history(*ratios))
     assert not page["verdict"]["warnings"]
-    assert ("warning" in {one["id"] for one in page["sections"]}) == (ratios[-1] is not None)
+    assert ("ratio" in {one["id"] for one in page["sections"]}) == (ratios[-1] is not None)
 
 
 def test_the_first_refresh_looked_at_everything():

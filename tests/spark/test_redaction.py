@@ -89,8 +89,8 @@ def test_problems_of_rows_are_codes(pools, tmp_path, capfd, name):
     assert run(command(name, pools, "some.jsonl", tmp_path / "out")) == 3
     said = "".join(capfd.readouterr())
     assert "4 of 124 rows cannot be read or rendered" in said
-    assert "some.jsonl:60  type:text expected string got list" in said
-    assert "some.jsonl:61  json:Expecting value: line 1 column 10 (char 9)" in said
+    assert "some.jsonl row 60  type:text expected string got list" in said
+    assert "some.jsonl row 61  json:Expecting value: line 1 column 10 (char 9)" in said
     assert MARKER not in said
 
 

@@ -190,7 +190,10 @@ def test_append_takes_new_rows_and_drops_what_is_gone(begun, stirred, appended):
     found = {name: row[f"rows_{name}"] for name in ("new", "updated", "deleted")}
     assert (row["changes"], found) == ("feed", {"new": 52, "updated": 2, "deleted": 2})
     assert row["ratio_before"] == begun.history()[0]["ratio_after"]
-    assert appended.done.to_dict().items() <= (row | {"dry_run": False}).items() | {("mode", "append")}
+    report = f"{appended.folder}/chosen_report.html"
+    assert appended.done.to_dict().items() <= (row | {"dry_run": False, "report": report}).items() | {
+        ("mode", "append")
+    }
 
 
 @once
@@ -457,7 +460,7 @@ def test_the_command(stirred, appended, tmp_path, capsys):
     arguments = ["refresh", "--corpus", str(lake.corpus), "--subset", f"{lake.folder}/chosen", "--id-column", "id"]
     arguments += ["--budget", str(BUDGET), "--parts", "2"]
     assert run([*arguments, "--dry-run", "--quiet", "--json"]) == 0
-    expected = appended.done.to_dict() | {"dry_run": True, "ratio_after": None}
+    expected = appended.done.to_dict() | {"dry_run": True, "ratio_after": None, "report": None}
     assert json.loads(capsys.readouterr().out) == expected
     assert lake.files() == before
     assert run([*arguments]) == 0

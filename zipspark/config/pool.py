@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, field_validator, model_validator
 
 from zipspark.config.choice import STRICT
-from zipspark.options import CommaSeparated, OnOff, option
+from zipspark.options import CommaSeparated, OnOff, Share, option
 
 
 class PoolOptions(BaseModel):
@@ -36,8 +36,8 @@ class PoolOptions(BaseModel):
     tokenizer: str | None = option(None, "pool", "tokenizer.json that counts tokens", metavar="FILE")
     token_column: str | None = option(None, "pool", "column with the tokens of a row", metavar="COLUMN")
     dedup: OnOff = option(True, "pool", "drop exact duplicates of rendered text first (on/off)", metavar="on|off")
-    max_bad_fraction: float = option(
-        0.01, "limits", "stop when a larger share of rows cannot be read or rendered", ge=0, le=1
+    max_bad_fraction: Share = option(
+        0.01, "limits", "stop when a larger share of rows cannot be read or rendered, 0.01 or 1%", ge=0, le=1
     )
 
     @model_validator(mode="after")

@@ -36,7 +36,7 @@ class Ranking:
     # With a mix S is whatever had been picked by then, so gains sum to the whole's value, but not to that of a prefix.
     sizes: npt.NDArray[np.int64]  # (k,) bytes of each
     objective: Literal["ratio", "coverage"] = "ratio"
-    header: bytes = b""  # the literal statistics that were used (see `select`)
+    header: bytes = field(default=b"", repr=False)  # the literal statistics that were used (see `select`)
     guarded: Mapping[int, str] = field(default_factory=dict)  # position of a sample the guard left out -> reason
 
     @property

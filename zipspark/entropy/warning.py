@@ -175,7 +175,7 @@ def from_history(history: pa.Table) -> list[Version]:
     needed = ("refresh", "at", "ratio_after")
     if missing := [name for name in needed if name not in history.column_names]:
         raise InputError(
-            f"a refresh history needs columns {', '.join(needed)}; {', '.join(missing)} is missing: give the table "
+            f"a refresh history has columns {', '.join(needed)}, here is no {missing[0]}: give the table "
             "<subset>_history that zipspark refresh writes"
         )
     rows = sorted(history.to_pylist(), key=lambda row: int(row["refresh"]))

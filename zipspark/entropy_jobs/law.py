@@ -12,7 +12,7 @@ from zipspark.entropy.versions import Version
 from zipspark.entropy_jobs.inputs import delta_table, running, versions_of
 from zipspark.errors import InputError, UsageError
 from zipspark.report.pictures import Picture
-from zipspark.storage.inputs import Source
+from zipspark.storage.inputs import Source, is_path
 
 
 @dataclass(frozen=True)
@@ -96,5 +96,6 @@ def _history(config: CheckConfig) -> list[Version]:
         raise InputError(f"history must be a Delta table, <subset>_history of zipspark refresh, got {config.history!r}")
     with running(config, Source("delta")) as spark:
         if table.version(spark) is None:
-            raise InputError(f"history {table} is not there, or no Delta table: give <subset>_history")
+            hint = "" if is_path(config.history) else f"; a path has a slash (./{config.history})"
+            raise InputError(f"history {table} is not there, or no Delta table: give <subset>_history{hint}")
         return warning.from_history(table.read(spark).toArrow())

@@ -6,8 +6,8 @@ import math
 
 from zipspark.report import charts
 from zipspark.report.blocks import Block, Room, chart, folded, number, numbers, pair, size, table, text, unique, words
+from zipspark.report.cautions import NAMED
 from zipspark.report.facts import Facts
-from zipspark.report.verdict import NAMED
 from zipspark.units import format_bytes
 
 MOST_CLUSTERS = 20

@@ -54,7 +54,7 @@ def document(facts: History, room: Room) -> dict[str, Any]:
     made: list[tuple[str, str, Callable[[], list[Block]]]] = [
         ("last", "What the last refresh changed", lambda: _last(facts, room)),
         ("came", "The first of what came", lambda: _came(facts, room)),
-        ("warning", "The ratio, refresh by refresh", lambda: _warning(facts, found)),
+        ("ratio", "The ratio, refresh by refresh", lambda: _warning(facts, found)),
         ("refreshes", "All refreshes", lambda: _refreshes(facts, room)),
         ("details", "How this was made", lambda: _details(facts)),
     ]
@@ -84,9 +84,10 @@ def _verdict(facts: History, found: warning.Verdict | None) -> Verdict:
     sentences = [
         f"Refresh {last['refresh']} ({last['mode']}) brought {facts.subset} to version {last['corpus_version']} of "
         f"{last['corpus']}, in which {_changed(last)}.",
+        *([f"Its ratio, against all refreshes before: {_level(found)}."] if found else []),
         "Ratio: bytes over compressed bytes of the whole subset, by zstd with a wide window; lower repeats less. It "
-        "grows a little as a subset grows, since more text has more behind it to repeat.",
-        NO_PROMISE,
+        "rises as a subset grows, most while it is small, since more text has more behind it to repeat. "
+        f"{NO_PROMISE}",
     ]
     warnings = [f"{found.level}: {rule.text}" for rule in found.findings] if found else []
     return Verdict(
@@ -94,8 +95,12 @@ def _verdict(facts: History, found: warning.Verdict | None) -> Verdict:
         figures=tuple(figures),
         sentences=tuple(sentences),
         warnings=tuple(warnings),
-        notes=found.notes if found else (),
+        notes=(),
     )
+
+
+def _level(found: warning.Verdict) -> str:
+    return found.level if found.judged else "too few to judge by"
 
 
 def _changed(last: Row) -> str:
@@ -122,10 +127,9 @@ def _warning(facts: History, found: warning.Verdict | None) -> list[Block]:
     """The picture that ``zipspark entropy check`` draws; without matplotlib a sentence in its place."""
     if found is None:
         return []
-    said = str(found).splitlines()[0].partition(": ")[2]
     caption = (
         "Ratio of the subset after each refresh. Hollow: too few before it to judge by. Dotted: above this a refresh "
-        f"is out of the range of all before it by more than their spread. The last one: {said}."
+        f"is out of the range of all before it by more than their spread. The last one: {_level(found)}."
     )
     try:
         figure = figure_of_versions(warning.from_history(pa.Table.from_pylist(list(facts.refreshes))))

@@ -28,6 +28,7 @@ class Refreshed:
     ratio_before: float | None
     ratio_after: float | None
     dry_run: bool
+    report: str | None = None  # the page that was written beside the tables
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -39,11 +40,15 @@ class Refreshed:
         ratios = [f"{ratio:.3f}" if ratio else "none" for ratio in (self.ratio_before, self.ratio_after)]
         lines = [
             f"refresh {self.refresh} ({self.mode}), corpus version {self.corpus_version}, by {self.changes}",
-            f"corpus  {self.rows_new:,} rows new, {self.rows_updated:,} changed, {self.rows_deleted:,} deleted",
+            "corpus  every row was looked at"
+            if self.changes == "all"
+            else f"corpus  {self.rows_new:,} rows new, {self.rows_updated:,} changed, {self.rows_deleted:,} deleted",
             f"subset  {self.rows_added:,} rows {would}added ({format_bytes(self.bytes_added)}), "
             f"{self.rows_dropped:,} {would}dropped ({format_bytes(self.bytes_dropped)}): "
             f"{self.rows:,} rows, {format_bytes(self.bytes)}",
         ]
         if not self.dry_run:
             lines.append(f"ratio   {ratios[0]} before, {ratios[1]} after")
+        if self.report:
+            lines.append(f"report  {self.report}")
         return "\n".join(lines)

@@ -25,10 +25,11 @@ from zipspark.report.blocks import (
     unique,
     words,
 )
+from zipspark.report.cautions import gained
 from zipspark.report.facts import Excluded, Facts, Histogram
 from zipspark.report.knee import knee
 from zipspark.report.summary import SetLine
-from zipspark.report.verdict import gained, has_ratio, verdict
+from zipspark.report.verdict import verdict
 from zipspark.units import format_bytes
 
 MOST_GROUPS = 300  # groups in a table
@@ -89,7 +90,7 @@ def _sets(facts: Facts, room: Room) -> list[Block]:
 def _set_line(line: SetLine, random: SetLine | None) -> list[Any]:
     star = "" if line.measured_bytes == line.bytes else " *"
     gain = gained(line, random) if line.name not in ("pool", "random") else None
-    ratio = {"text": f"{line.ratio:.2f}{star}", "value": line.ratio} if has_ratio(line) else number(None)
+    ratio = {"text": f"{line.ratio:.2f}{star}", "value": line.ratio} if line.has_ratio else number(None)
     mean = line.mean_bytes if line.samples else None
     return [line.name, ratio, number(gain, "+.1%"), number(line.samples), size(line.bytes), number(mean, ",.0f")]
 
@@ -192,7 +193,7 @@ def _excluded(facts: Facts, room: Room) -> list[Block]:
     said = "; ".join(f"{rows:,} rows {name.replace('_', ' ')}" for name, rows in decisions.items())
     if not facts.excluded:
         if not decisions.keys() - {"selected", "not_selected"}:
-            said = f"Nothing: {said}"
+            said = f"Every row could be chosen: {said}"
         return [text(f"{said}.")] if decisions else []
     shown = facts.excluded[: min(MOST_REASONS, room.rows)]
     reasons = [named(found.reason) if found.reason else "" for found in shown]
@@ -241,7 +242,8 @@ def _stages(facts: Facts, room: Room) -> list[Block]:
         return []
     rows = [(name, number(time, ",.1f")) for name, time in seconds.items()]
     parts = f"{facts.summary.parts:,} part{'' if facts.summary.parts == 1 else 's'}"
-    said = f"Seconds of each stage: {facts.summary.total_seconds:,.1f} in all, {parts}. Start of Spark not counted."
+    said = f"Seconds of each stage: {facts.summary.total_seconds:,.1f} in all, {parts}. Start of Spark not counted, "
+    said += "nor what comes behind this page."
     return [chart(charts.stages(seconds), said, table([*words("stage"), *numbers("seconds")], rows, room))]
 
 

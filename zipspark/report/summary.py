@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from html import escape
+from io import StringIO
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -30,6 +32,10 @@ class SetLine:
     def mean_bytes(self) -> float:
         return self.bytes / max(self.samples, 1)
 
+    @property
+    def has_ratio(self) -> bool:
+        return self.samples > 0 and math.isfinite(self.ratio) and self.ratio > 0
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -49,6 +55,10 @@ class Summary:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    def set(self, name: str) -> SetLine | None:
+        """Its line of ``pool``, ``subset`` or ``random``."""
+        return next((line for line in self.sets if line.name == name), None)
 
     def cells(self) -> tuple[list[str], list[list[str]]]:
         """The before/after table as strings: header and rows."""
@@ -100,6 +110,11 @@ class Summary:
             header = ["group", "requested", "achieved", "difference"]
             tables.append(_Table(f"Mix, in {self.mix_unit}", header, amounts))
         return tables
+
+    def __str__(self) -> str:
+        said = StringIO()
+        Console(width=100, file=said).print(self)
+        return said.getvalue().rstrip()
 
     def __rich__(self) -> RenderableType:
         return Group(*self.tables(), *map(Text, self.footnotes()))

@@ -8,6 +8,8 @@ from pyspark.sql import functions as F
 from zipspark.spark.identity import with_ids
 from zipspark.spark.tree import Plan, part_column
 
+DECISIONS = ("selected", "not_selected", "duplicate", "anchored", "guarded", "quarantined")
+
 # One row per input row. `reason` is a code with detail after a colon (see `ledger`).
 LEDGER_COLUMNS = (
     "zip_id",

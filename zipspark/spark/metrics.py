@@ -11,6 +11,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from zipspark.limits import NO_GROUP
+from zipspark.spark.ledger import DECISIONS
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,9 @@ class Counts:
 
     @property
     def decisions(self) -> dict[str, int]:
-        """Rows per decision."""
-        return self._sum("rows", lambda row: row["decision"])
+        """Rows per decision, of those that there are."""
+        found = self._sum("rows", lambda row: row["decision"])
+        return {name: found[name] for name in DECISIONS if name in found}
 
     @property
     def groups(self) -> dict[str, tuple[int, int]]:

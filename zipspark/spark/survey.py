@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -165,15 +166,16 @@ def sampled_texts(scores: DataFrame, contents: int, count: int) -> dict[str, byt
 def _too_many_bad(scores: DataFrame, rows: int, bad: int, allowed: float) -> str:
     first = scores.where("problem is not null").orderBy("file", "position").limit(_SHOWN)
     shown = [
-        f"  {row['file'] or 'row'}:{row['position']}  {row['problem']}"
+        f"  {row['file'] or 'table'} row {row['position']}  {row['problem']}"
         for row in first.select("file", "position", "problem").toArrow().to_pylist()
     ]
+    enough = math.ceil(1000 * bad / rows) / 1000
     return "\n".join(
         [
             f"{bad:,} of {rows:,} rows cannot be read or rendered ({bad / rows:.1%}), more than max_bad_fraction "
-            f"({allowed:.1%}). The first:",
+            f"({allowed:.1%}). The first, rows counted from 0:",
             *shown,
-            "Check the input and --schema, or allow more with --max-bad-fraction",
+            f"Check the input and --schema, or allow more with --max-bad-fraction {enough:g}",
         ]
     )
 
