@@ -230,7 +230,7 @@ def test_names_that_are_cut_still_differ():
 def test_the_verdict_says_what_was_gained_and_what_is_not_promised():
     found = verdict(facts())
     assert found.headline == "100 of 1,000 samples chosen: 100.0 kB of 1.0 MB"
-    assert ("compressed bytes against random", "+25%") in found.figures
+    assert ("compressed, against random", "+25%") in found.figures
     assert "1/2.00 of its size, random samples of as many bytes to 1/2.50" in " ".join(found.sentences)
     assert "no promise" in found.sentences[-1]
     assert found.warnings == ()

@@ -14,8 +14,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pyspark
+import pytest
 
 ROOT = Path(__file__).parents[2]
+
+# What Spark Connect does differently is how plans reach Spark and tables are written: what it is not about runs once.
+once = pytest.mark.skipif(
+    os.environ.get("ZIPSPARK_TEST_REMOTE") == "1", reason="starts an engine of its own, or does not depend on it"
+)
 
 # Java that has a few rows to do: no time to compile twice, and room for all that is compiled once.
 _QUICK = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+UseSerialGC"

@@ -8,6 +8,7 @@ import os
 from importlib import metadata
 
 import pytest
+from launching import once
 
 from zipspark import doctor
 from zipspark.cli import run
@@ -41,6 +42,7 @@ def test_where_all_is_well(capsys):
     assert len([line for line in lines if "→" not in line]) == len(checks)
 
 
+@once
 def test_no_java(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("JAVA_HOME", raising=False)
@@ -57,6 +59,7 @@ def test_no_java(capsys, monkeypatch, tmp_path):
     assert checks["work folder"]["state"] == "ok"  # the others go on
 
 
+@once
 def test_a_java_that_is_too_old(capsys, monkeypatch, tmp_path):
     java = tmp_path / "bin" / "java"
     java.parent.mkdir()
@@ -66,6 +69,7 @@ def test_a_java_that_is_too_old(capsys, monkeypatch, tmp_path):
     assert "is version 8" in found(capsys, code=4)["Java"]["said"]
 
 
+@once
 @pytest.mark.parametrize(
     ("version", "state"),
     [("3.0.1", "broken"), ("2.1.4", "broken"), ("1.5.3", "broken"), ("2.2.0", "ok"), ("2.3.3", "ok")],
@@ -77,6 +81,7 @@ def test_pandas(monkeypatch, version, state):
     assert (check.command == "pip install 'pandas>=2.2,<3'") == (state == "broken")
 
 
+@once
 def test_what_is_not_installed(capsys, monkeypatch):
     imported = importlib.import_module
 
@@ -92,12 +97,14 @@ def test_what_is_not_installed(capsys, monkeypatch):
     assert checks["scipy"]["command"] == "pip install 'zipspark[entropy]'"
 
 
+@once
 def test_an_optional_library_alone_is_no_fault(capsys, monkeypatch):
     monkeypatch.setattr(doctor, "_EXTRAS", (("no_such_module", "plots", "pictures"),))
     checks = found(capsys)
     assert checks["no_such_module"]["said"] == "not installed; optional, for pictures"
 
 
+@once
 def test_a_folder_that_cannot_be_written(capsys, tmp_path):
     (tmp_path / "file").write_text("")
     checks = found(capsys, "--work-dir", str(tmp_path / "file" / "work"), code=4)
@@ -106,6 +113,7 @@ def test_a_folder_that_cannot_be_written(capsys, tmp_path):
     assert checks["stages"]["state"] == "broken"
 
 
+@once
 def test_a_given_folder_is_left_as_it_was(capsys, tmp_path):
     checks = found(capsys, "--work-dir", str(tmp_path))
     assert str(tmp_path) in checks["stages"]["said"]
@@ -121,6 +129,7 @@ def test_executors_with_another_zstd(capsys, monkeypatch):
     assert "zstandard==" in checks["tasks"]["command"]
 
 
+@once
 def test_zlib_ng_is_a_note(monkeypatch):
     monkeypatch.setattr(doctor, "IS_CLASSIC_ZLIB", False)
     check = doctor._libraries()
@@ -128,11 +137,13 @@ def test_zlib_ng_is_a_note(monkeypatch):
     assert "zlib-ng" in check.said
 
 
+@once
 def test_a_full_disk_is_a_note(monkeypatch, tmp_path):
     monkeypatch.setattr(doctor, "LITTLE_DISK", 10**18)
     assert doctor._disk(str(tmp_path / "not" / "there")).state == "note"
 
 
+@once
 def test_a_check_that_fails_says_so_and_nothing_else(capsys, monkeypatch):
     def fail(session):
         raise RuntimeError("first line\nsecond line s3://me:secret@bucket/x")
@@ -143,6 +154,7 @@ def test_a_check_that_fails_says_so_and_nothing_else(capsys, monkeypatch):
     assert checks["memory"]["state"] in ("ok", "note")
 
 
+@once
 def test_spark_that_does_not_start(monkeypatch):
     monkeypatch.setattr(session, "_running", lambda: None)
     diagnosis = doctor.diagnosed(EngineOptions(master="spark://localhost:1"))
@@ -177,6 +189,7 @@ def test_without_delta_all_else_works(capsys, monkeypatch):
     assert check["command"] == "pip install 'zipspark[spark]'"
 
 
+@once
 @pytest.mark.parametrize(
     ("options", "environment", "starts"),
     [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -18,6 +17,7 @@ from launching import (
     QUICK_JAVA,
     ROOT,
     as_flags,
+    once,
     python_without_zipspark,
     run,
     spark_home,
@@ -31,12 +31,7 @@ from zipspark import refresh_subset
 from zipspark.spark.delta import DELTA_SETTINGS, delta_coordinates
 from zipspark.storage.deltas import FEED
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        os.environ.get("ZIPSPARK_TEST_REMOTE") == "1", reason="starts engines of its own: once is enough"
-    ),
-]
+pytestmark = [pytest.mark.slow, once]
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import CONF
-from launching import QUICK_JAVA, as_flags, spark_home
+from launching import QUICK_JAVA, as_flags, once, spark_home
 from launching import run as run_alone
 from pools import rows, texts
 
@@ -25,9 +25,6 @@ from zipspark import choosing
 from zipspark.cli import run
 
 pytestmark = pytest.mark.slow
-once = pytest.mark.skipif(
-    os.environ.get("ZIPSPARK_TEST_REMOTE") == "1", reason="starts an engine of its own, or does not depend on it"
-)
 
 OPTIONS = ["--budget", "40", "--parts", "3", "--id-column", "id", "--quiet"]
 

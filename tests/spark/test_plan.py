@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from launching import once
 from pools import WORDS, rows, texts
 
 from zipspark import planning
@@ -90,6 +91,7 @@ def test_of_a_large_pool_a_sample_tells(large, tmp_path, capsys, objective):
     assert found["groups"]["web"] == pytest.approx(4500, rel=0.1)
 
 
+@once
 def test_what_would_go_wrong(pool, capsys):
     with pool.open("a") as file:
         file.write('{"id": "bad"}\n' * 20 + "no json\n" * 5)
@@ -100,6 +102,7 @@ def test_what_would_go_wrong(pool, capsys):
     assert "max_bad_fraction allows 1.0%" in " ".join(capsys.readouterr().out.split())
 
 
+@once
 @pytest.mark.parametrize(
     ("options", "says"),
     [
@@ -115,6 +118,7 @@ def test_limits_that_no_pool_meets(pool, capsys, options, says):
     assert run(["select", str(pool), "--budget", "150", "--group-column", "source", *options, "--output", "x"]) == 3
 
 
+@once
 def test_hidden_text_is_nowhere(pool, capsys):
     assert run(["plan", str(pool), "--budget", "10", "--hide-text"]) == 0
     said = capsys.readouterr()
@@ -129,6 +133,7 @@ def test_where_and_text_expr_are_sparks(pool, capsys):
     assert all(sample.isupper() for sample in said["samples"])
 
 
+@once
 def test_stages_of_a_killed_run_stay(pool, tmp_path, capsys):
     work = tmp_path / ".out.work"
     work.mkdir()
@@ -139,6 +144,7 @@ def test_stages_of_a_killed_run_stay(pool, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+@once
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [

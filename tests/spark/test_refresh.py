@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import random
 import re
 import shutil
@@ -12,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from launching import once
 from pools import rows
 from pyspark.sql import functions as F
 
@@ -23,8 +23,7 @@ from zipspark.storage.deltas import FEED
 from zipspark.storage.refreshes import Conflict
 
 pytestmark = [pytest.mark.delta, pytest.mark.slow]
-# What differs on Spark Connect is how tables are written; the rest is the driver's, and each refresh takes seconds.
-once = pytest.mark.skipif(os.environ.get("ZIPSPARK_TEST_REMOTE") == "1", reason="the driver's alone: once is enough")
+
 
 OLD, NEW = rows(150), rows(200)[150:]
 BUDGET = 12
@@ -190,10 +189,8 @@ def test_append_takes_new_rows_and_drops_what_is_gone(begun, stirred, appended):
     found = {name: row[f"rows_{name}"] for name in ("new", "updated", "deleted")}
     assert (row["changes"], found) == ("feed", {"new": 52, "updated": 2, "deleted": 2})
     assert row["ratio_before"] == begun.history()[0]["ratio_after"]
-    report = f"{appended.folder}/chosen_report.html"
-    assert appended.done.to_dict().items() <= (row | {"dry_run": False, "report": report}).items() | {
-        ("mode", "append")
-    }
+    said = row | {"mode": "append", "dry_run": False, "report": f"{appended.folder}/chosen_report.html"}
+    assert appended.done.to_dict().items() <= said.items()
 
 
 @once

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from launching import once
 from pools import WORDS, rows
 
 import zipspark
@@ -137,6 +138,7 @@ def test_select_writes_it_and_the_facts_are_those_of_ledger_and_manifest(pool, w
     assert [point.marginal_ratio for point in facts.ranking] == pytest.approx([row["marginal_ratio"] for row in picked])
 
 
+@once
 def test_samples_are_those_of_the_lowest_content_hash_and_say_what_is_left_out(pool, whole, monkeypatch):
     monkeypatch.setattr(report_facts, "_SAMPLES", 40)
     chosen = zipspark.select(str(pool), **OPTIONS)
@@ -160,6 +162,7 @@ def test_it_is_the_same_again_from_out_and_its_input(pool, whole, out):
     assert shown(again.facts) == shown(zipspark.select(str(pool), **OPTIONS).facts())
 
 
+@once
 def test_rows_without_a_place_are_found_again(spark, tmp_path):
     spark.createDataFrame(rows(60)).createOrReplaceTempView("report_view")
     try:
@@ -172,6 +175,7 @@ def test_rows_without_a_place_are_found_again(spark, tmp_path):
     assert all(example.text in texts for example in facts.first)
 
 
+@once
 def test_hidden_text_is_not_in_it(pool, tmp_path, capfd):
     out = tmp_path / "out"
     assert run(command(pool, out, "--hide-text")) == 0
@@ -188,6 +192,7 @@ def test_hidden_text_is_not_in_it(pool, tmp_path, capfd):
     assert MARKER not in "".join(capfd.readouterr())
 
 
+@once
 @pytest.mark.delta
 def test_of_delta_tables_a_session_with_delta_is_asked_for(pool, tmp_path, monkeypatch):
     started = []
@@ -208,6 +213,7 @@ def test_saved_from_python_it_is_there_too(spark, tmp_path):
     assert run(["report", str(tmp_path / "out"), "--quiet"]) == 3  # its input is nowhere
 
 
+@once
 @pytest.mark.parametrize("hide", [False, True])
 def test_a_page_that_fails_costs_no_run(pool, tmp_path, monkeypatch, capsys, hide):
     def fail(_):
@@ -221,6 +227,7 @@ def test_a_page_that_fails_costs_no_run(pool, tmp_path, monkeypatch, capsys, hid
     assert (MARKER in said) is not hide
 
 
+@once
 def test_interrupted_while_it_is_made_nothing_is_left(pool, tmp_path, monkeypatch):
     def interrupt(_):
         raise KeyboardInterrupt
@@ -286,6 +293,7 @@ def test_full_shows_coverage_groups_and_what_parts_cost(full):
     assert MARKER not in json.dumps(said)
 
 
+@once
 def test_coverage_is_what_until_goes_by(pool, tmp_path):
     out, limit = tmp_path / "out", ["--objective", "coverage", "--until", "coverage=0.7"]
     assert run(["select", str(pool), "--output", str(out), *limit, "--max-bad-fraction", "0.05", "--quiet"]) == 0
@@ -298,6 +306,7 @@ def test_coverage_is_what_until_goes_by(pool, tmp_path):
     assert facts.full.parts is None
 
 
+@once
 def test_the_command_says_where_it_is(out, capsys):
     file = out.parent / "elsewhere" / "page.html"
     assert run(["report", str(out), "--output", str(file)]) == 0
@@ -322,6 +331,7 @@ def test_of_a_schema_it_goes_where_it_is_told(spark, pool, tmp_path, capsys):
     assert MARKER in file.read_text()
 
 
+@once
 def test_an_input_that_has_changed_is_refused(pool, whole, out, capsys):
     own = Path(shutil.copy2(pool, out.parent / "pool.jsonl"))
     manifest = json.loads((out / "manifest.json").read_text())
@@ -339,6 +349,7 @@ def test_an_input_that_has_changed_is_refused(pool, whole, out, capsys):
     assert names_in(out.parent) == ["out"]
 
 
+@once
 def test_what_is_no_result_or_cannot_be_written_is_refused(out, tmp_path, capsys):
     assert run(["report", str(tmp_path / "none")]) == 3
     assert "none is no finished result of zipspark" in capsys.readouterr().err
@@ -352,6 +363,7 @@ def test_what_is_no_result_or_cannot_be_written_is_refused(out, tmp_path, capsys
     assert "its manifest has no summary" in capsys.readouterr().err
 
 
+@once
 def test_a_ledger_of_another_result_is_refused(out, capsys):
     ledger = pq.read_table(out / "ledger")
     shutil.rmtree(out / "ledger")

@@ -38,7 +38,7 @@ def verdict(facts: Facts) -> Verdict:
         if line is not None and line.has_ratio
     ]
     if gain := gained(subset, random):
-        figures.append(("compressed bytes against random", f"{gain:+.0%}"))
+        figures.append(("compressed, against random", f"{gain:+.0%}"))
     return Verdict(
         headline=_headline(pool, subset),
         figures=tuple(figures),

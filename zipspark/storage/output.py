@@ -230,9 +230,8 @@ def read_manifest(out: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         manifest = json.loads(place.read_text())
     except OSError:
-        if not place.parent.exists():
-            raise InputError(f"{place.parent} is not there") from None
-        raise InputError(f"{place.parent} is no finished result of zipspark: it has no {MANIFEST}") from None
+        why = f"it has no {MANIFEST}" if place.parent.exists() else "it is not there"
+        raise InputError(f"{place.parent} is no finished result of zipspark: {why}") from None
     except ValueError:
         manifest = None
     if not isinstance(manifest, dict):
