@@ -5,7 +5,9 @@ It stands beside the tables where those are folders: ``chosen_report.html`` besi
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +20,7 @@ from zipspark.errors import InputError, UsageError
 from zipspark.refresh_choice import own
 from zipspark.report.facts import MOST_TEXT, Example
 from zipspark.report.history import History, judged
-from zipspark.report.page import history_page
+from zipspark.report.page import history_page, prepared
 from zipspark.running import explained
 from zipspark.spark.corpus import read_corpus
 from zipspark.spark.session import get_session
@@ -55,6 +57,13 @@ class SubsetReport:
 def place_of(subset: Table) -> Place | None:
     """Where a refresh writes its report; None: the tables are in a catalog, which has no place for files."""
     return None if subset.uri is None else Place.parse(subset.uri + _SUFFIX)
+
+
+def prepare() -> None:
+    """What takes longest of a page, to be done while Spark works: its scripts, and the import of what draws."""
+    prepared()
+    with suppress(ImportError):
+        importlib.import_module("matplotlib.figure")
 
 
 def came(rows: DataFrame, config: RefreshConfig) -> tuple[Example, ...]:

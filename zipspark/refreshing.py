@@ -27,10 +27,10 @@ from zipspark.errors import InputError
 from zipspark.failures import code_of, first_line
 from zipspark.logs import run_id
 from zipspark.refresh_choice import Chosen, Size, Standing, chosen, own
-from zipspark.refresh_report import came, place_of
+from zipspark.refresh_report import came, place_of, prepare
 from zipspark.report.facts import Example
 from zipspark.report.history import History
-from zipspark.report.page import history_page, prepared
+from zipspark.report.page import history_page
 from zipspark.report.refreshed import Refreshed
 from zipspark.running import hash_of, located_key, said
 from zipspark.spark import changes as found_changes
@@ -106,7 +106,9 @@ class Refresh:
                 raise InputError(f"corpus {at.corpus.table} is at version {now}, it was at {then} before{_REBUILD}")
             if now == last["corpus_version"]:
                 return self._refreshed(None, None, _Moves((0, 0), (0, 0), last["rows"], last["bytes"]))
-        with Stages(at.spark, at.config) as stages, ThreadPoolExecutor(1) as beside:
+        with Stages(at.spark, at.config) as stages, ThreadPoolExecutor(2) as beside:
+            if place_of(at.tables.subset) is not None and not at.config.dry_run:
+                beside.submit(prepare)
             progress = Progress(at.spark, quiet=at.config.quiet)
             with progress.stage("changes", 0, of=len(STAGES)):
                 changes, how = self._changes(stages)
@@ -220,7 +222,6 @@ class Refresh:
         """What a report shows of the rows that come."""
         if come is None or place_of(self.at.tables.subset) is None:
             return ()
-        prepared()  # while the tables are written
         return came(come.where(F.col("zip_refresh") == self.at.number), self.at.config)
 
     def _write_report(self, row: dict[str, Any], shown: Future[tuple[Example, ...]]) -> str | None:
