@@ -201,8 +201,9 @@ def accounted(run: Run, looked: Looked, picked: Picked, codec: dict[str, Any], k
         checksum=picks.checksum,
         notes=tuple(notes),
     )
-    asked = {"guard": config.guard, "objective": config.objective, "cost": config.cost}
-    summary = replace(summary, notes=(*notes, *cautions(summary, asked, plan.budget.unit)))
+    asked = {name: getattr(config, name) for name in ("guard", "objective", "cost", "mix")}
+    unit = plan.budget.unit if config.budget else None
+    summary = replace(summary, notes=(*notes, *cautions(summary, asked, unit)))
     facts = manifest(corpus, config, codec) | {
         "key": key,
         "budget": {"unit": plan.budget.unit, "amount": plan.budget.amount},

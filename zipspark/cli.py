@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -145,6 +145,7 @@ def verify(output: str, **flags: Any) -> int:
     "file",
     metavar="FILE",
     help="File to write, or replace.  [default: OUT/report.html, OUT_report.html of a subset]",
+    shell_complete=completing(files=True),
 )
 def report(output: str, full: bool, file: str | None, **flags: Any) -> None:
     """Make the report of OUT anew, a page to be looked at; with --full also what takes as long as the run itself.
@@ -276,7 +277,9 @@ def _written(options: SelectConfig) -> str:
     """What a person looks at first."""
     if not options.output:
         return f"subset: {options.output_schema}.subset"
-    has_report = Place.parse(options.output).child(REPORT).exists()
+    has_report = False
+    with suppress(OSError):  # it is written, whatever the store says now
+        has_report = Place.parse(options.output).child(REPORT).exists()
     return f"subset: {options.output}/subset" + (f"\nreport: {options.output}/{REPORT}" if has_report else "")
 
 

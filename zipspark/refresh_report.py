@@ -21,7 +21,7 @@ from zipspark.refresh_choice import own
 from zipspark.report.facts import MOST_TEXT, Example
 from zipspark.report.history import History, judged
 from zipspark.report.page import history_page, prepared
-from zipspark.running import explained
+from zipspark.running import explained, hide_texts
 from zipspark.spark.corpus import read_corpus
 from zipspark.spark.session import get_session
 from zipspark.storage.deltas import Table
@@ -31,7 +31,7 @@ from zipspark.storage.places import Place
 from zipspark.storage.refreshes import Tables, read_state
 
 _SHOWN = 10  # rows that came
-_SUFFIX = "_report.html"
+SUFFIX = "_report.html"
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class SubsetReport:
 
 def place_of(subset: Table) -> Place | None:
     """Where a refresh writes its report; None: the tables are in a catalog, which has no place for files."""
-    return None if subset.uri is None else Place.parse(subset.uri + _SUFFIX)
+    return None if subset.uri is None else Place.parse(subset.uri + SUFFIX)
 
 
 def prepare() -> None:
@@ -76,12 +76,12 @@ def came(rows: DataFrame, config: RefreshConfig) -> tuple[Example, ...]:
         Example(
             zip_id=row["zip_id"],
             group=texts[row["zip_id"]]["group"],
-            bytes=texts[row["zip_id"]]["bytes"],
+            bytes=texts[row["zip_id"]]["bytes"] or 0,
             ratio=row["ratio"],
             rank=row["rank"],
             marginal_ratio=row["marginal_ratio"],
             text=texts[row["zip_id"]]["text"],
-            left_out=max(0, texts[row["zip_id"]]["characters"] - MOST_TEXT),
+            left_out=max(0, (texts[row["zip_id"]]["characters"] or 0) - MOST_TEXT),
         )
         for row in first
     )
@@ -89,6 +89,7 @@ def came(rows: DataFrame, config: RefreshConfig) -> tuple[Example, ...]:
 
 def _texts(few: DataFrame, config: RefreshConfig) -> dict[str, dict[str, Any]]:
     """Group, bytes and text of rows of the subset, by their ids, which are the user's own."""
+    config = config.model_copy(update={"where": None})  # they were chosen, whatever it says by now
     canonical = read_corpus(few.sparkSession, own(few), config, None).rows
     text = F.col("text").cast("string")
     shown = F.lit(None).cast("string") if config.hide_text else F.substring(text, 1, MOST_TEXT)
@@ -105,17 +106,17 @@ def _texts(few: DataFrame, config: RefreshConfig) -> dict[str, dict[str, Any]]:
 def refreshed_table(options: EngineOptions) -> Table | None:
     """The table that OUT names, where it is no result of ``zipspark select``: no folder of its, and no schema's name.
 
-    A folder with a Delta table in it, or a name whose ``_history`` a session finds.
+    A folder with a Delta table in it, or a name (``schema.table``) whose ``_history`` a session finds.
     """
     assert options.output is not None
-    place = Place.parse(options.output)
-    if place.child(MANIFEST).exists():
-        return None
-    if place.child("_delta_log").exists():
-        return Table(place.redacted, place.uri)
-    if is_path(options.output) or place.exists():
-        return None
-    with explained():
+    with explained(options.hide_text):
+        place = Place.parse(options.output)
+        if place.child(MANIFEST).exists():
+            return None
+        if place.child("_delta_log").exists():
+            return Table(place.redacted, place.uri)
+        if "." not in options.output or is_path(options.output) or place.exists():
+            return None
         table, spark = Table.parse(options.output), get_session(options, delta=True)
         try:
             return table if table.beside("_history").exists(spark) else None
@@ -134,7 +135,7 @@ def report_of(subset: Table, options: EngineOptions, file: str | None) -> Subset
     if place is None:
         raise UsageError(f"output must be given: --output FILE, as {subset} is a catalog's table, which has no folder")
     place.check_writable()
-    with explained():
+    with explained(options.hide_text):
         facts = _facts(get_session(options, delta=True), Tables.of(subset), options)
         place.write_whole(history_page(facts).encode())
     return SubsetReport(str(subset), str(place), facts)
@@ -145,7 +146,10 @@ def _facts(spark: SparkSession, tables: Tables, options: EngineOptions) -> Histo
     if state.last is None:
         raise InputError(f"{tables.subset} cannot be reported on: it has no {tables.history} with a refresh in it")
     config = _config(spark, tables, state.history, options)
-    last = tables.subset.read(spark, state.last["subset_version"]).where(F.col("zip_refresh") == state.last["refresh"])
+    hide_texts(config.hide_text)
+    # As it is now: what is allowed to have changed it since moves rows, and may have removed the files of then.
+    version = state.version if state.pending is None else state.last["subset_version"]
+    last = tables.subset.read(spark, version).where(F.col("zip_refresh") == state.last["refresh"])
     return History(str(tables.subset), state.history, came(last, config))
 
 
@@ -157,4 +161,7 @@ def _config(
         if commit.facts.get("refresh") == history[-1]["refresh"]:
             hides = options.hide_text or bool(commit.facts.get("hide_text"))
             return of_key(RefreshConfig, commit.facts["config"], options.model_copy(update={"hide_text": hides}))
-    raise InputError(f"{tables.subset} has lost the commit of refresh {history[-1]['refresh']}: refresh it again")
+    raise InputError(
+        f"{tables.subset} has lost the commit of refresh {history[-1]['refresh']}, and with it its options: the next "
+        "refresh that finds something new, or --rebuild, writes the report"
+    )

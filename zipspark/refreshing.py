@@ -27,12 +27,12 @@ from zipspark.errors import InputError
 from zipspark.failures import code_of, first_line
 from zipspark.logs import run_id
 from zipspark.refresh_choice import Chosen, Size, Standing, chosen, own
-from zipspark.refresh_report import came, place_of, prepare
+from zipspark.refresh_report import SUFFIX, came, place_of, prepare
 from zipspark.report.facts import Example
 from zipspark.report.history import History
 from zipspark.report.page import history_page
 from zipspark.report.refreshed import Refreshed
-from zipspark.running import hash_of, located_key, said
+from zipspark.running import hash_of, hide_texts, located_key, said
 from zipspark.spark import changes as found_changes
 from zipspark.spark import measure
 from zipspark.spark.changes import Changes
@@ -88,6 +88,7 @@ class Refresh:
         facts = {name: value for name, value in pending.facts.items() if name not in ("refresh", "run_id")}
         then = of_key(RefreshConfig, facts["config"], config)
         hides = config.hide_text or bool(facts.get("hide_text"))
+        hide_texts(hides)
         then = then.model_copy(update={"rebuild": facts["rebuild"], "hide_text": hides})
         assert then.corpus is not None
         corpus = replace(resolve((then.corpus,)), version=facts["corpus_version"])
@@ -107,7 +108,8 @@ class Refresh:
             if now == last["corpus_version"]:
                 return self._refreshed(None, None, _Moves((0, 0), (0, 0), last["rows"], last["bytes"]))
         with Stages(at.spark, at.config) as stages, ThreadPoolExecutor(2) as beside:
-            if place_of(at.tables.subset) is not None and not at.config.dry_run:
+            has_page = at.tables.subset.uri is not None and not at.config.dry_run  # a catalog has no place for files
+            if has_page:
                 beside.submit(prepare)
             progress = Progress(at.spark, quiet=at.config.quiet)
             with progress.stage("changes", 0, of=len(STAGES)):
@@ -209,8 +211,8 @@ class Refresh:
             "seconds": round(seconds, 3),
             "config_hash": self.step.facts["config_hash"],
         }
-        names = [column.split(" ")[0] for column in HISTORY.split(", ")]
-        table = self.at.spark.createDataFrame([tuple(row[name] for name in names)], HISTORY)
+        row = {name: row[name] for name in (column.split(" ")[0] for column in HISTORY.split(", "))}
+        table = self.at.spark.createDataFrame([tuple(row.values())], HISTORY)
         if self.at.last is None:
             self.step.create(self.at.tables.history, "history", table)
         else:
@@ -220,22 +222,23 @@ class Refresh:
 
     def _shown(self, come: DataFrame | None) -> tuple[Example, ...]:
         """What a report shows of the rows that come."""
-        if come is None or place_of(self.at.tables.subset) is None:
+        if come is None or self.at.tables.subset.uri is None:
             return ()
         return came(come.where(F.col("zip_refresh") == self.at.number), self.at.config)
 
     def _write_report(self, row: dict[str, Any], shown: Future[tuple[Example, ...]]) -> str | None:
         """Where it is: beside the tables, which are whole by now. For want of a page no refresh fails."""
-        place = place_of(self.at.tables.subset)
-        if place is None:
-            return None
+        name = f"{self.at.tables.subset}{SUFFIX}"
         try:
+            place = place_of(self.at.tables.subset)
+            if place is None:
+                return None
             facts = History(str(self.at.tables.subset), (*self.at.history, row), shown.result())
             place.write_whole(history_page(facts).encode())
             return str(place)
         except Exception as error:
             why = code_of(error) if self.at.config.hide_text else first_line(error)
-            said([f"{place} is left as it was, zipspark report makes it anew: {why}"])
+            said([f"{name} is not written, zipspark report makes it later: {why}"])
             return None
 
     def _ratio(self, choice: Chosen, gone: DataFrame | None, size: int) -> float | None:

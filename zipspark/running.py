@@ -59,6 +59,11 @@ def explained(hide_text: bool = False) -> Iterator[None]:
         _hides.reset(hides)
 
 
+def hide_texts(hide: bool) -> None:
+    """From here on errors of this run say no text of samples, if it is to ``hide`` them."""
+    _hides.set(_hides.get() or hide)
+
+
 def _said_again(error: Exception, hide: bool) -> ZipsparkError | None:
     """The error of ours that says what ``error`` means; None for a mistake in zipspark, whose traceback is wanted."""
     if isinstance(error, ConnectionError):  # py4j's, of a Java that is no more

@@ -25,8 +25,8 @@ def log_to_mlflow(result: Selection | str | os.PathLike[str], **run: Any) -> str
     """Log a selection to MLflow: into the active run, or into a new one, which is ended. Returns the run's id.
 
     ========= ====================================================================================================
-    params    the options that the choice was made with, those left at "none" aside
-    metrics   ``ratio``, ``samples`` and ``bytes`` of ``pool``, ``subset`` and ``random`` (``subset.ratio``);
+    params    the options of the choice, but those that are null, each as ``zipspark.NAME``
+    metrics   ``ratio``, ``samples`` and ``bytes`` of ``pool``, ``subset`` and ``random`` (``zipspark.subset.ratio``);
               ``rows.selected`` and the ledger's other decisions; ``seconds.score`` and the other stages; ``parts``
     tags      ``zipspark.run_id``, ``zipspark.checksum`` of the ordered ids, ``zipspark.version``
     artifacts ``manifest.json`` and ``report.html``
@@ -37,7 +37,8 @@ def log_to_mlflow(result: Selection | str | os.PathLike[str], **run: Any) -> str
         run: what ``mlflow.start_run`` takes, for a new run: ``run_name``, ``experiment_id``, ...
 
     Raises:
-        UsageError: MLflow is not installed, or ``run`` is given while a run is active.
+        UsageError: MLflow is not installed; ``run`` is given while a run is active; or the active run holds another
+            selection, as a run takes one.
         InputError: OUT is no result of ``zipspark select``.
 
     >>> log_to_mlflow("chosen", run_name="chosen of 10 %")  # doctest: +SKIP
@@ -51,8 +52,11 @@ def log_to_mlflow(result: Selection | str | os.PathLike[str], **run: Any) -> str
             f"{min(run)} is for a new run, and run {active.info.run_id} is active: end it, or leave it out"
         )
     with nullcontext(active) if active else mlflow.start_run(**run) as into:
-        mlflow.log_params(dict(_params(manifest.get("config") or {})))
-        mlflow.log_metrics(dict(_metrics(manifest)))
+        try:
+            mlflow.log_params({f"zipspark.{name}": value for name, value in _params(manifest.get("config") or {})})
+        except mlflow.MlflowException as error:
+            raise UsageError(f"run {into.info.run_id} cannot take this selection: {error.message}") from None
+        mlflow.log_metrics({f"zipspark.{name}": value for name, value in _metrics(manifest)})
         mlflow.set_tags({f"zipspark.{name}": value for name, value in _tags(manifest).items()})
         mlflow.log_text(json.dumps(manifest, indent=2, ensure_ascii=False, default=str), MANIFEST)
         if page is not None:

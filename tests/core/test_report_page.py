@@ -272,6 +272,23 @@ def test_a_budget_in_bytes_is_not_blamed_for_short_samples():
     assert verdict(facts(summary=summary(sets=sets))).warnings == ()
 
 
+def test_the_verdict_does_not_warn_of_what_was_asked_for():
+    groups = {"code": (500, 50), "ads": (500, 0)}
+    said = "1 group has no sample in the subset"
+    assert said in " ".join(verdict(facts(summary=summary(groups=groups))).warnings)
+    for mix, asked in (("code=1", {"code": (50.0, 50.0)}), (None, {"ads": (0.0, 0.0)})):
+        shown = replace(changed_manifest(config={"mix": mix}), summary=summary(groups=groups, mix=asked))
+        assert said not in " ".join(verdict(shown).warnings)
+
+
+def test_a_summary_is_its_table_as_text_also_in_a_notebook(monkeypatch):
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    said = str(summary())
+    assert "│ subset │" in said
+    assert "\x1b" not in said
+
+
 # The knee
 
 

@@ -55,11 +55,11 @@ def test_mlflow_keeps_what_was_asked_for_and_what_came_of_it(spark, tmp_path, st
     manifest = json.loads((out / "manifest.json").read_text())
     kept = mlflow.get_run(log_to_mlflow(out, run_name="from a folder"))
     assert kept.info.run_name == "from a folder"
-    assert (kept.data.params["budget"], kept.data.params["group_column"]) == ("30", "source")
+    assert (kept.data.params["zipspark.budget"], kept.data.params["zipspark.group_column"]) == ("30", "source")
     sets = {line["name"]: line for line in manifest["summary"]["sets"]}
-    assert kept.data.metrics["subset.ratio"] == sets["subset"]["ratio"]
-    assert kept.data.metrics["rows.selected"] == 30
-    assert kept.data.metrics["seconds.score"] == manifest["seconds"]["score"]
+    assert kept.data.metrics["zipspark.subset.ratio"] == sets["subset"]["ratio"]
+    assert kept.data.metrics["zipspark.rows.selected"] == 30
+    assert kept.data.metrics["zipspark.seconds.score"] == manifest["seconds"]["score"]
     assert kept.data.tags["zipspark.checksum"] == manifest["checksum"]
     artifacts = Path(mlflow.artifacts.download_artifacts(run_id=kept.info.run_id, dst_path=str(tmp_path)))
     assert (artifacts / "report.html").read_text() == (out / "report.html").read_text()
@@ -70,6 +70,8 @@ def test_mlflow_keeps_what_was_asked_for_and_what_came_of_it(spark, tmp_path, st
         assert log_to_mlflow(selection) == active.info.run_id
         with pytest.raises(UsageError, match="run_name is for a new run"):
             log_to_mlflow(selection, run_name="another")
+        with pytest.raises(UsageError, match="cannot take this selection"):
+            log_to_mlflow(select(str(pool), budget=20, quiet=True))
     again = mlflow.get_run(active.info.run_id).data
     assert again.tags["zipspark.checksum"] == manifest["checksum"]
     assert again.params == kept.data.params

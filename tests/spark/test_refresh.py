@@ -280,16 +280,16 @@ def test_a_refresh_that_only_looked_is_made_whole_too(lake, monkeypatch):
 @once
 def test_of_two_at_once_one_counts(stirred, appended, tmp_path, monkeypatch):
     lake = stirred.copy(tmp_path)
-    choose, other = module.Refresh._chosen, []
+    choose, other = module.chosen, []
 
-    def chosen(refresh, *arguments):
-        picked = choose(refresh, *arguments)
+    def chosen(*arguments):
+        picked = choose(*arguments)
         if not other:
             other.append(True)
             other.append(elsewhere(lake.refresh))
         return picked
 
-    monkeypatch.setattr(module.Refresh, "_chosen", chosen)
+    monkeypatch.setattr(module, "chosen", chosen)
     done = lake.refresh()
     assert (done.refresh, other[1].refresh) == (None, 1)
     lake.check()
@@ -484,7 +484,6 @@ def shown(page: Path) -> dict:
     return json.loads(re.search(r'id="document">(.*?)</script>', page.read_text(), re.DOTALL)[1])
 
 
-@once
 def test_its_report_stands_beside_and_is_made_anew(appended, tmp_path, capsys):
     lake = appended.copy(tmp_path)
     written = lake.folder / "chosen_report.html"

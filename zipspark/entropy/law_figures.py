@@ -171,7 +171,8 @@ def figure_of_versions(versions: Iterable[Version], policy: Policy | None = None
     turned: dict[str, Any] = {}
     if sum(map(len, names[::every])) > 70:
         turned = {"rotation": 50, "ha": "right", "rotation_mode": "anchor"}
-    panels[-1].set_xticks(list(at)[::every], names[::every], **turned)
+    named = list(at)[::-every]  # counted from the end: the newest is the one that is asked about
+    panels[-1].set_xticks(named, [names[x] for x in named], **turned)
     return figure
 
 

@@ -16,13 +16,13 @@ def cautions(summary: Summary, config: Mapping[str, Any], unit: str | None) -> I
     """Sentences; most often none.
 
     Args:
-        config: the options ``guard``, ``objective`` and ``cost`` of the run; what is missing is the default.
-        unit: of the budget.
+        config: the options ``guard``, ``objective``, ``cost`` and ``mix`` of the run; what is missing is the default.
+        unit: of the budget; None: none was given.
     """
     pool, subset, random = (summary.set(name) for name in ("pool", "subset", "random"))
     if config.get("guard") is False:
         yield (
-            "The guard was off. Noise (base64, random letters) compresses badly, so a choice by ratio likes it: "
+            "The guard was off. Noise (base64, random letters) compresses badly and is like nothing else: "
             "read the picks before you train on them, or choose with --guard on."
         )
     gain = gained(subset, random)
@@ -37,7 +37,7 @@ def cautions(summary: Summary, config: Mapping[str, Any], unit: str | None) -> I
             "pool. The budget counts rows while gain is counted per byte, which favours short samples. "
             "Give the budget in bytes, or set --cost row, if that is not what you want."
         )
-    if gone := vanished(summary):
+    if gone := [name for name in vanished(summary) if _is_wanted(name, summary, bool(config.get("mix")))]:
         named = ", ".join(shortened(name, 40) for name in gone[:NAMED])
         more = f" and {len(gone) - NAMED:,} more" if len(gone) > NAMED else ""
         groups = "1 group has" if len(gone) == 1 else f"{len(gone):,} groups have"
@@ -57,6 +57,11 @@ def gained(subset: SetLine | None, random: SetLine | None) -> float | None:
     if subset is None or random is None or not (subset.has_ratio and random.has_ratio):
         return None
     return random.ratio / subset.ratio - 1
+
+
+def _is_wanted(group: str, summary: Summary, has_mix: bool) -> bool:
+    """Whether some of it was asked for: of a mix what it names, with floors and caps all but a cap of 0."""
+    return summary.mix[group][0] >= 1 if group in summary.mix else not has_mix
 
 
 def vanished(summary: Summary) -> list[str]:

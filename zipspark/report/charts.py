@@ -230,7 +230,7 @@ def stages(seconds: Mapping[str, float]) -> Spec:
 def moves(refreshes: Sequence[Mapping[str, Any]]) -> Spec:
     """Rows that came and, downwards, that left with each refresh (rows of a history table, ascending)."""
     values = [
-        {"refresh": str(row["refresh"]), "at": str(row["at"])[:16], "what": what, "rows": rows, "signed": sign * rows}
+        {"refresh": str(row["refresh"]), "what": what, "rows": rows, "signed": sign * rows}
         for row in refreshes[-MOST_REFRESHES:]
         for what, rows, sign in (("came", row["rows_added"], 1), ("left", row["rows_dropped"], -1))
     ]
@@ -243,7 +243,7 @@ def moves(refreshes: Sequence[Mapping[str, Any]]) -> Spec:
             "title": None,
             "scale": {"domain": ["came", "left"], "range": [_COLORS["subset"], _COLORS["random"]]},
         },
-        "tooltip": [{"field": "refresh"}, {"field": "at"}, {"field": "what"}, {"field": "rows", "format": ","}],
+        "tooltip": [{"field": "refresh"}, {"field": "what"}, {"field": "rows", "format": ","}],
     }
     return _spec(values, height=220, mark={"type": "bar", "cornerRadiusEnd": 2}, encoding=encoding)
 

@@ -6,6 +6,7 @@ import json
 from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from importlib.metadata import version
 from io import BytesIO
 from typing import Any
@@ -60,10 +61,9 @@ def document(facts: History, room: Room) -> dict[str, Any]:
     ]
     sections = [{"id": id, "title": title, "blocks": blocks} for id, title, of in made if (blocks := of())]
     last = facts.refreshes[-1]
-    made_by = (
-        f"zipspark {version('zipspark')} · refresh {last['refresh']} · {last['at']} · {named(str(last['run_id']))}"
-    )
-    return {"verdict": asdict(_verdict(facts, found)), "sections": sections, "foot": [made_by]}
+    made = [f"zipspark {version('zipspark')}", f"refresh {last['refresh']}", f"{_utc(last['at'])} UTC"]
+    foot = " · ".join([*made, named(str(last["run_id"]))])
+    return {"verdict": asdict(_verdict(facts, found)), "sections": sections, "foot": [foot]}
 
 
 def judged(facts: History) -> warning.Verdict | None:
@@ -146,7 +146,7 @@ def _refreshes(facts: History, room: Room) -> list[Block]:
     rows = [
         (
             number(row["refresh"]),
-            f"{row['at']:%Y-%m-%d %H:%M}",
+            _utc(row["at"]),
             row["mode"],
             number(row["rows_added"]),
             number(row["rows_dropped"]),
@@ -157,7 +157,7 @@ def _refreshes(facts: History, room: Room) -> list[Block]:
         )
         for row in newest
     ]
-    columns = [*numbers("refresh"), *words("when", "mode")]
+    columns = [*numbers("refresh"), *words("when (UTC)", "mode")]
     columns += numbers("came", "left", "rows", "bytes", "ratio", "seconds")
     shown = table(columns, rows, room)
     if len(facts.refreshes) < 2:
@@ -166,6 +166,11 @@ def _refreshes(facts: History, room: Room) -> list[Block]:
     if len(facts.refreshes) > charts.MOST_REFRESHES:
         caption += f" The last {charts.MOST_REFRESHES} of {len(facts.refreshes):,} refreshes are drawn."
     return [chart(charts.moves(facts.refreshes), caption, shown)]
+
+
+def _utc(at: datetime) -> str:
+    """Tables give instants in the session's zone."""
+    return f"{at.astimezone(UTC) if at.tzinfo else at:%Y-%m-%d %H:%M}"
 
 
 def _details(facts: History) -> list[Block]:

@@ -113,7 +113,8 @@ class Summary:
 
     def __str__(self) -> str:
         said = StringIO()
-        Console(width=100, file=said).print(self)
+        # Plain text wherever this is asked for: in a notebook rich would show it instead.
+        Console(width=100, file=said, force_jupyter=False, force_terminal=False, color_system=None).print(self)
         return said.getvalue().rstrip()
 
     def __rich__(self) -> RenderableType:

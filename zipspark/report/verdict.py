@@ -30,8 +30,9 @@ class Verdict:
 def verdict(facts: Facts) -> Verdict:
     """Sentences from numbers; those that the facts do not hold are left out."""
     pool, subset, random = (facts.summary.set(name) for name in ("pool", "subset", "random"))
-    unit = (facts.manifest.get("budget") or {}).get("unit")
-    warnings = tuple(cautions(facts.summary, facts.manifest.get("config") or {}, unit))
+    config = facts.manifest.get("config") or {}
+    unit = (facts.manifest.get("budget") or {}).get("unit") if config.get("budget", True) else None
+    warnings = tuple(cautions(facts.summary, config, unit))
     figures = [
         (label, f"{line.ratio:.2f}")
         for label, line in (("subset's ratio", subset), ("random, as many bytes", random), ("whole pool", pool))

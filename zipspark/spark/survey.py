@@ -88,7 +88,7 @@ def check(scores: DataFrame, options: PoolOptions, known: int = 0) -> Offered:
     if rows == 0:
         raise InputError("input holds no rows")
     if bad > options.max_bad_fraction * (rows + known) or bad == rows + known:
-        raise InputError(_too_many_bad(scores, rows, bad, options.max_bad_fraction))
+        raise InputError(_too_many_bad(scores, rows + known, bad, options.max_bad_fraction))
     if not (found["offered"] or known):
         asked = [name for name in ("where", "quality_column", "quality_min") if getattr(options, name) is not None]
         raise InputError(f"{' and '.join(asked)} must leave rows to choose from, got none of {rows:,}")
@@ -169,13 +169,14 @@ def _too_many_bad(scores: DataFrame, rows: int, bad: int, allowed: float) -> str
         f"  {row['file'] or 'table'} row {row['position']}  {row['problem']}"
         for row in first.select("file", "position", "problem").toArrow().to_pylist()
     ]
-    enough = math.ceil(1000 * bad / rows) / 1000
+    enough = next(share / 1000 for share in range(math.floor(1000 * bad / rows), 1002) if bad <= share / 1000 * rows)
+    more = f", or allow more with --max-bad-fraction {enough:g}" if bad < rows else ""
     return "\n".join(
         [
             f"{bad:,} of {rows:,} rows cannot be read or rendered ({bad / rows:.1%}), more than max_bad_fraction "
             f"({allowed:.1%}). The first, rows counted from 0:",
             *shown,
-            f"Check the input and --schema, or allow more with --max-bad-fraction {enough:g}",
+            f"Check the input and --schema{more}",
         ]
     )
 

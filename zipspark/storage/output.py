@@ -21,6 +21,7 @@ import os
 import re
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -230,7 +231,9 @@ def read_manifest(out: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         manifest = json.loads(place.read_text())
     except OSError:
-        why = f"it has no {MANIFEST}" if place.parent.exists() else "it is not there"
+        why = f"it has no {MANIFEST}"
+        with suppress(OSError):
+            why = why if place.parent.exists() else "it is not there"
         raise InputError(f"{place.parent} is no finished result of zipspark: {why}") from None
     except ValueError:
         manifest = None
