@@ -61,8 +61,8 @@ def document(facts: History, room: Room) -> dict[str, Any]:
     ]
     sections = [{"id": id, "title": title, "blocks": blocks} for id, title, of in made if (blocks := of())]
     last = facts.refreshes[-1]
-    made = [f"zipspark {version('zipspark')}", f"refresh {last['refresh']}", f"{_utc(last['at'])} UTC"]
-    foot = " · ".join([*made, named(str(last["run_id"]))])
+    by = [f"zipspark {version('zipspark')}", f"refresh {last['refresh']}", f"{_utc(last['at'])} UTC"]
+    foot = " · ".join([*by, named(str(last["run_id"]))])
     return {"verdict": asdict(_verdict(facts, found)), "sections": sections, "foot": [foot]}
 
 
