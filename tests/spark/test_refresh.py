@@ -528,5 +528,5 @@ def test_a_page_that_fails_costs_no_refresh(stirred, tmp_path, monkeypatch, capl
     monkeypatch.setattr(module, "history_page", fail)
     lake.refresh()
     lake.check()
-    assert "chosen_report.html is left as it was, zipspark report makes it anew: disk is full" in caplog.text
+    assert "chosen_report.html is not written, zipspark report makes it later: disk is full" in caplog.text
     assert (lake.folder / "chosen_report.html").read_bytes() == before
