@@ -184,7 +184,14 @@ def clean(output: str, dry_run: bool, **flags: Any) -> None:
 
 
 @zipspark.command()
-@click.option("--output", default="out/demo", metavar="OUT", show_default=True, help="Folder to write; replaced.")
+@click.option(
+    "--output",
+    default="out/demo",
+    metavar="OUT",
+    show_default=True,
+    help="Folder to write; replaced.",
+    shell_complete=completing(files=True),
+)
 @click.option("--budget", default="10%", show_default=True, help="Rows, share of the pool or bytes.")
 @click.option("--json/--no-json", "json_", default=False, help="Print one JSON object on stdout, nothing else.")
 def demo(output: str, budget: str, json_: bool) -> None:

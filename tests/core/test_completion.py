@@ -18,6 +18,8 @@ from zipspark.cli import run
         (["zipspark", "select", "--anchor", ""], ["file,"]),
         (["zipspark", "select", "--config", "conf/"], ["file,conf/"]),
         (["zipspark", "report", "out/"], ["file,out/"]),
+        (["zipspark", "report", "chosen", "--output", "p"], ["file,p"]),
+        (["zipspark", "demo", "--output", "o"], ["file,o"]),
         (["zipspark", "entropy", "check", "--log", "v"], ["file,v"]),
         (["zipspark", "select", "--id-column", "i"], []),
     ],
