@@ -15,11 +15,10 @@ from tempfile import TemporaryDirectory
 import click
 import numpy as np
 import pyarrow as pa
-from core import first_records, machine, rendered
+from pools import records_of, rendered
 from rich.console import Console
 from rich.table import Table
 
-from zipspark import demo
 from zipspark.config import Choice
 from zipspark.core.codecs import lengths
 from zipspark.core.lens import Lens
@@ -41,7 +40,7 @@ SHARE = 15  # a part hands up one byte in so many
 def main(pool: Path | None, rows: int) -> None:
     """POOL is a Parquet file of records; without one, the demo corpus is used."""
     out = Console()
-    samples = list(dict.fromkeys(rendered(first_records(pool, rows) if pool else list(demo.corpus()))))
+    samples = list(dict.fromkeys(rendered(records_of(pool, rows))))
     part = samples[: int(np.searchsorted(np.cumsum(lengths(samples)), PART_BYTES))]
     contents = dict(sorted((content_hash(text), text) for text in part))
     size = sum(map(len, part))

@@ -15,11 +15,13 @@ from pathlib import Path
 
 import click
 import numpy as np
-from core import BYTE_BUDGETS, POOL_BYTES, first_records, machine, rendered, wide_ratio
+from measures import wide_ratio
+from pools import records_of, rendered
+from results import machine
+from speed import BYTE_BUDGETS, POOL_BYTES
 from rich.console import Console
 from rich.table import Table
 
-from zipspark import demo
 from zipspark.config import Choice, SelectConfig, oversampling
 from zipspark.core.codecs import lengths
 from zipspark.core.lens import Lens
@@ -40,7 +42,7 @@ from zipspark.units import format_bytes
 def main(pool: Path | None, rows: int, parts: str) -> None:
     """POOL is a Parquet file of records; without one, the demo corpus is used."""
     out = Console()
-    texts = rendered(first_records(pool, rows) if pool else list(demo.corpus()))
+    texts = rendered(records_of(pool, rows))
     contents = dict(sorted((content_hash(text), text) for text in texts))
     size = sum(map(len, contents.values()))
     budget = int(BYTE_BUDGETS[0] * min(1.0, size / POOL_BYTES))

@@ -80,62 +80,6 @@ def main(pool: Path | None, rows: int, skip: int, budget: str, seeds: int, targe
         out.print(target_table(target, splits, results))
 
 
-@dataclass(frozen=True)
-class Split:
-    """A pool and what was kept out of it, no prompt being on two sides."""
-
-    samples: list[bytes]  # without copies
-    sources: list[str]  # of each sample
-    held_out: HeldOut
-    questions: Mapping[str, list[bytes]]  # by target: prompts of that source that are in neither
-    budget: int  # bytes
-    seed: int
-
-
-def of_large_sources(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    prompts: dict[str, set[str]] = {}
-    for record in records:
-        prompts.setdefault(record["source"], set()).add(prompt(record))
-    return [record for record in records if len(prompts[record["source"]]) >= LEAST]
-
-
-def split_of(records: Sequence[Mapping[str, Any]], budget: int, seed: int, targets: Sequence[str]) -> Split:
-    pool: dict[bytes, str] = {}
-    held_out: dict[str, dict[bytes, None]] = {}  # dict for set: it keeps the order
-    questions: dict[str, dict[bytes, None]] = {}
-    for record, text in zip(records, rendered(records), strict=True):
-        source, asked = record["source"], prompt(record).encode()
-        digest = blake2b(asked, digest_size=8, salt=seed.to_bytes(8)).digest()
-        tenth = int.from_bytes(digest, "little") % TENTHS
-        if tenth == 0:
-            held_out.setdefault(source, {})[text] = None
-        elif tenth == 1 and source in targets:
-            questions.setdefault(source, {})[asked] = None
-        else:
-            pool.setdefault(text, source)
-    chance = np.random.default_rng(seed)
-    kept_out = {
-        source: [list(texts)[at] for at in chance.permutation(len(texts))[:MEASURED]]
-        for source, texts in sorted(held_out.items())
-    }
-    return Split(
-        samples=list(pool),
-        sources=list(pool.values()),
-        held_out=HeldOut(kept_out),
-        questions={source: list(texts) for source, texts in questions.items()},
-        budget=min(budget, sum(map(len, pool)) // POOL_PART),
-        seed=seed,
-    )
-
-
-def prompt(record: Mapping[str, Any]) -> str:
-    """What a person says first in ``record``."""
-    for message in record.get("conversations") or ():
-        if message["from"] == "human":
-            return str(message["value"])
-    return str(record.get("prompt", ""))
-
-
 def subsets(split: Split, arm: str, **more: Any) -> Iterator[Sequence[int]]:
     """The positions that an arm picks; of a random arm several times."""
     options = ARMS[arm]
@@ -154,24 +98,6 @@ def subsets(split: Split, arm: str, **more: Any) -> Iterator[Sequence[int]]:
                 for source, quota in quotas.items()
                 for row in within(split, [row for row in order if split.sources[row] == source], quota)
             ]
-
-
-def within(split: Split, order: Sequence[int], budget: float) -> Sequence[int]:
-    """As many of ``order`` as fit."""
-    return order[: int(np.searchsorted(np.cumsum([len(split.samples[row]) for row in order]), budget, side="right"))]
-
-
-def equal_shares(split: Split) -> dict[str, float]:
-    """Bytes of each source: the same of all; one that has less is taken whole, and the others share the rest."""
-    held = dict.fromkeys(split.held_out.sources, 0)
-    for text, source in zip(split.samples, split.sources, strict=True):
-        held[source] += len(text)
-    shares: dict[str, float] = {}
-    left = float(split.budget)
-    for source in sorted(held, key=held.__getitem__):
-        shares[source] = min(held[source], left / (len(held) - len(shares)))
-        left -= shares[source]
-    return shares
 
 
 @dataclass(frozen=True)
