@@ -1,6 +1,6 @@
 """The pool that a benchmark works on, and what is kept out of it to be predicted.
 
-records ─▶ samples ─▶ Split: without copies, a tenth of the prompts held out
+records ─▶ samples ─▶ Split: without copies, a tenth of the prompts held out, a tenth kept as examples
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 from zipspark import demo
 from zipspark.core.rendering import detect_layout, kinds_of_records, layout_renderer
 
-TENTHS = 10  # prompts are dealt out in tenths: the first is held out, the second serves as a target's questions
-MEASURED = 150  # held-out samples of a source, at most
+TENTHS = 10  # prompts are dealt out in tenths: the first is held out, the second gives examples of what is wanted
+MEASURED = 150  # held-out samples of a source, at most; of examples as many
 LEAST = 100  # a source with fewer prompts is left out: its figure would be chance
 POOL_PART = 8  # a budget is at most this part of the pool, or there is little to choose
 LIKE_POOL = "like the pool"  # held-out samples drawn from all sources at once, as many as MEASURED of four sources
@@ -63,17 +63,17 @@ class Split:
     samples: list[bytes]  # n, without copies
     sources: list[str]  # n
     held_out: Mapping[str, Sequence[bytes]]  # by source, and LIKE_POOL
-    questions: Mapping[str, Sequence[bytes]]  # by target: prompts of that source that are in neither
+    examples: Mapping[str, Sequence[bytes]]  # by source: samples in neither, that a choice may be told to resemble
+    questions: Mapping[str, Sequence[bytes]]  # by source: all prompts of the tenth that examples are from
     budget: int  # bytes
     seed: int
 
 
-def split_of(
-    records: Sequence[dict[str, Any]], budget: int, seed: int, targets: Sequence[str] = (), measured: int = MEASURED
-) -> Split:
+def split_of(records: Sequence[dict[str, Any]], budget: int, seed: int, measured: int = MEASURED) -> Split:
     """Another draw of the prompts held out for each seed; ``measured`` samples of a source at most are kept."""
     pool: dict[bytes, str] = {}
     held_out: dict[str, dict[bytes, None]] = {}  # dict for set: it keeps the order
+    examples: dict[str, dict[bytes, None]] = {}
     questions: dict[str, dict[bytes, None]] = {}
     for record, text in zip(records, rendered(records), strict=True):
         source, asked = record["source"], prompt(record).encode()
@@ -81,7 +81,8 @@ def split_of(
         tenth = int.from_bytes(digest, "little") % TENTHS
         if tenth == 0:
             held_out.setdefault(source, {})[text] = None
-        elif tenth == 1 and source in targets:
+        elif tenth == 1:
+            examples.setdefault(source, {})[text] = None
             questions.setdefault(source, {})[asked] = None
         else:
             pool.setdefault(text, source)
@@ -96,6 +97,7 @@ def split_of(
         samples=list(pool),
         sources=list(pool.values()),
         held_out=kept_out,
+        examples={source: drawn(list(texts), measured) for source, texts in sorted(examples.items())},
         questions={source: list(texts) for source, texts in questions.items()},
         budget=min(budget, sum(map(len, pool)) // POOL_PART),
         seed=seed,
