@@ -1,0 +1,154 @@
+"""What a command's processes use: memory, CPU, Java's heap, and what Spark shuffles. Linux only.
+
+::
+
+    command ─▶ /proc, every fifth of a second ─▶ peak memory of workers, Java and the command itself; CPU seconds
+            ─▶ Java's log of collections      ─▶ heap
+            ─▶ Spark's event log, if asked    ─▶ shuffled bytes
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+INTERVAL = 0.2  # seconds; peaks of memory are kept by the kernel, so only a process's last moments are missed
+COLLECTION = re.compile(r"Pause .*?(\d+)([KMG])->(\d+)([KMG])\(")  # heap before and after
+UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
+
+
+@dataclass(frozen=True)
+class Used:
+    """What a command took from start to end."""
+
+    wall: float  # seconds
+    cpu: float  # seconds of all its processes
+    worker: int  # bytes of memory of the largest Python worker of Spark, at its peak
+    command: int  # of the command's own process: with classic Spark the driver's Python
+    java: int  # of Java: with a local master driver and executor in one
+    heap: int  # most bytes of Java's heap that a collection left: what it needs, or a little more
+
+
+def job(*arguments: str) -> tuple[dict[str, Any], Used]:
+    """What ``zipspark ARGUMENTS`` prints as JSON, and what it used. Raises `CalledProcessError` where it fails."""
+    output, used = watched([sys.executable, "-m", "zipspark", *arguments, "--json", "--quiet"])
+    return json.loads(output), used
+
+
+def watched(command: Sequence[str]) -> tuple[bytes, Used]:
+    """The standard output of ``command``, and what it used."""
+    with tempfile.TemporaryDirectory() as folder:
+        # The environment, as a setting of Spark's would replace those that the command makes.
+        options = f"{os.environ.get('JDK_JAVA_OPTIONS', '')} -Xlog:gc:file={folder}/%p.log".strip()
+        environment = os.environ | {"JDK_JAVA_OPTIONS": options}
+        started = time.perf_counter()
+        with (
+            subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process,
+            Processes(process.pid) as processes,
+        ):
+            output, _ = process.communicate()
+        wall = time.perf_counter() - started
+        heap = max((heap_of(log.read_text()) for log in Path(folder).glob("*.log")), default=0)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    peaks = processes.peaks
+    return output, Used(wall, processes.cpu, peaks["worker"], peaks["command"], peaks["java"], heap)
+
+
+def heap_of(log: str) -> int:
+    """Most bytes that a collection left, of Java's ``-Xlog:gc``; 0 where there was none.
+
+    >>> heap_of("[2.1s][info][gc] GC(3) Pause Young (Normal) (G1 Evacuation Pause) 75M->12M(1024M) 5.1ms")
+    12582912
+    """
+    return max((int(left) * UNITS[unit] for _, _, left, unit in COLLECTION.findall(log)), default=0)
+
+
+class Processes:
+    """Those that ``root`` starts meanwhile, and theirs: nobody else's, whatever else runs on the machine."""
+
+    def __init__(self, root: int) -> None:
+        self.peaks = {"command": 0, "java": 0, "worker": 0}  # bytes resident, of the largest of each kind
+        self._root = root
+        self._known = {root}  # one whose parent has ended still belongs to it
+        self._ticks: dict[tuple[int, int], int] = {}  # (process, its start) -> CPU so far
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Processes:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    @property
+    def cpu(self) -> float:
+        """Seconds, of all processes together."""
+        return sum(self._ticks.values()) / os.sysconf("SC_CLK_TCK")
+
+    def _watch(self) -> None:
+        while not self._ended.wait(INTERVAL):
+            parents = {int(name): stat for name in os.listdir("/proc") if name.isdigit() and (stat := _stat(name))}
+            grown = True
+            while grown:
+                found = {process for process, stat in parents.items() if int(stat[1]) in self._known}
+                grown = not found <= self._known
+                self._known |= found
+            self._known &= parents.keys()  # a number may be given to somebody else's process
+            for process in self._known:
+                stat = parents[process]
+                self._ticks[process, int(stat[19])] = int(stat[11]) + int(stat[12])
+                self._see(process)
+
+    def _see(self, process: int) -> None:
+        try:
+            line = Path(f"/proc/{process}/cmdline").read_bytes()
+            status = Path(f"/proc/{process}/status").read_text()
+        except OSError:  # it has ended
+            return
+        kind = "command" if process == self._root else "worker" if b"pyspark.daemon" in line else "java"
+        if kind == "java" and not status.startswith("Name:\tjava\n"):
+            return
+        peak = next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM")), 0)
+        self.peaks[kind] = max(self.peaks[kind], peak)
+
+
+def _stat(process: str) -> list[str]:
+    """Fields of /proc/PROCESS/stat behind the name, from the state on; none where it has ended."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def event_log(folder: Path) -> list[str]:
+    """Flags of zipspark with which Spark writes to ``folder``, which exists, what `shuffled` reads."""
+    conf = {"enabled": "true", "dir": folder.resolve().as_uri(), "compress": "false"}
+    return [word for name, value in conf.items() for word in ("--conf", f"spark.eventLog.{name}={value}")]
+
+
+def shuffled(folder: Path) -> int:
+    """Bytes that tasks wrote for other tasks, of the runs whose event logs lie in ``folder``."""
+    return sum(
+        metrics["Shuffle Write Metrics"]["Shuffle Bytes Written"]
+        for event in events(folder)
+        if event["Event"] == "SparkListenerTaskEnd" and (metrics := event.get("Task Metrics"))
+    )
+
+
+def events(folder: Path) -> Iterator[dict[str, Any]]:
+    for path in sorted(folder.rglob("events_*")):
+        with path.open(encoding="utf-8") as lines:
+            yield from map(json.loads, lines)
