@@ -3,6 +3,7 @@
 ::
 
     command ─▶ /proc, every fifth of a second ─▶ peak memory of workers, Java and the command itself; CPU seconds
+            ─▶ what it says on stderr         ─▶ CPU seconds by stage
             ─▶ Java's log of collections      ─▶ heap
             ─▶ Spark's event log, if asked    ─▶ shuffled bytes
 """
@@ -17,12 +18,13 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 INTERVAL = 0.2  # seconds; peaks of memory are kept by the kernel, so only a process's last moments are missed
+STAGE = re.compile(r"\[\d+/\d+\] (\w+) ")  # what `zipspark.spark.progress` says of one
 COLLECTION = re.compile(r"Pause .*?(\d+)([KMG])->(\d+)([KMG])\(")  # heap before and after
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
 
@@ -33,6 +35,7 @@ class Used:
 
     wall: float  # seconds
     cpu: float  # seconds of all its processes
+    cpu_of: Mapping[str, float]  # by stage; start and end of Java are of none
     worker: int  # bytes of memory of the largest Python worker of Spark, at its peak
     command: int  # of the command's own process: with classic Spark the driver's Python
     java: int  # of Java: with a local master driver and executor in one
@@ -41,28 +44,35 @@ class Used:
 
 def job(*arguments: str) -> tuple[dict[str, Any], Used]:
     """What ``zipspark ARGUMENTS`` prints as JSON, and what it used. Raises `CalledProcessError` where it fails."""
-    output, used = watched([sys.executable, "-m", "zipspark", *arguments, "--json", "--quiet"])
+    output, used = watched([sys.executable, "-m", "zipspark", *arguments, "--json"])
     return json.loads(output), used
 
 
-def watched(command: Sequence[str]) -> tuple[bytes, Used]:
-    """The standard output of ``command``, and what it used."""
+def watched(command: Sequence[str]) -> tuple[str, Used]:
+    """The standard output of ``command``, which is short, and what it used; what it warns of is passed on."""
     with tempfile.TemporaryDirectory() as folder:
         # The environment, as a setting of Spark's would replace those that the command makes.
         options = f"{os.environ.get('JDK_JAVA_OPTIONS', '')} -Xlog:gc:file={folder}/%p.log".strip()
         environment = os.environ | {"JDK_JAVA_OPTIONS": options}
-        started = time.perf_counter()
+        started, stages = time.perf_counter(), dict[str, list[float]]()
+        pipe = subprocess.PIPE
         with (
-            subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process,
+            subprocess.Popen(command, stdout=pipe, stderr=pipe, env=environment, text=True) as process,
             Processes(process.pid) as processes,
         ):
-            output, _ = process.communicate()
+            for line in process.stderr:
+                if found := STAGE.search(line):
+                    stages.setdefault(found[1], []).append(processes.cpu)
+                else:
+                    sys.stderr.write(line)
+            output = process.stdout.read()
         wall = time.perf_counter() - started
         heap = max((heap_of(log.read_text()) for log in Path(folder).glob("*.log")), default=0)
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command)
+    cpu_of = {stage: seconds[-1] - seconds[0] for stage, seconds in stages.items()}
     peaks = processes.peaks
-    return output, Used(wall, processes.cpu, peaks["worker"], peaks["command"], peaks["java"], heap)
+    return output, Used(wall, processes.cpu, cpu_of, peaks["worker"], peaks["command"], peaks["java"], heap)
 
 
 def heap_of(log: str) -> int:
@@ -96,7 +106,7 @@ class Processes:
     @property
     def cpu(self) -> float:
         """Seconds, of all processes together."""
-        return sum(self._ticks.values()) / os.sysconf("SC_CLK_TCK")
+        return sum(list(self._ticks.values())) / os.sysconf("SC_CLK_TCK")
 
     def _watch(self) -> None:
         while not self._ended.wait(INTERVAL):
