@@ -31,6 +31,7 @@ from zipspark.core.parts import PART_BYTES
 from zipspark.core.presets import content_hash
 from zipspark.entropy.streams import Stream
 from zipspark.forecast import Rates, Work, forecast
+from zipspark.spark.scores import BUCKETS
 
 if TYPE_CHECKING:
     from scale import Run
@@ -58,7 +59,7 @@ class Model:
     base: Run  # whose CPU seconds stand for what does not grow
     mean: float  # bytes of a sample
     picked: float  # bytes of a pick
-    shuffled: float  # bytes per byte of text
+    shuffled: float  # bytes per byte of text; sketch and measure shuffle so much of a pool and no more
 
     @classmethod
     def of(cls, few: Run, many: Run, ranking: dict[float, float], stream: float) -> Model:
@@ -69,7 +70,14 @@ class Model:
 
         # Of what Spark does besides, the last stage does nothing else: it reads the input again and writes the subset.
         rates = Rates(score=rate("score"), look=rate("look"), moved=rate("write"), sketch=0.0, stream=stream)
-        model = cls(rates, ranking, few, few.bytes / few.rows, many.picked / many.picks, many.shuffled / many.bytes)
+        model = cls(
+            rates,
+            ranking,
+            few,
+            few.bytes / few.rows,
+            many.picked / many.picks,
+            max(0, many.all_shuffled - few.all_shuffled) / more,
+        )
         tree = model.tree(many.rows, many.picks, many.parts)
         alone = model.seconds(many.rows, many.picks, tree)["parts"]
         none = replace(model, ranking=dict.fromkeys(ranking, 0.0)).seconds(many.rows, many.picks, tree)["parts"]
@@ -138,8 +146,21 @@ def projected(out: Results, runs: Sequence[Run], pool: Path) -> None:
     )
     out.table(
         "projection: what goes where",
-        ("samples, picks", "tree", "worker, MB", "shuffled, TB", "blocks", "candidates, GB", "driver, MB"),
+        (
+            "samples, picks",
+            "tree",
+            "worker, MB",
+            "slices of a bucket",
+            "shuffled, TB",
+            "blocks",
+            "candidates, GB",
+            "driver, MB",
+        ),
         [_places(model, *scenario[:3]) for scenario in SCENARIOS if scenario[3] == 1000],
+    )
+    out.say(
+        "Look-alikes share one of the min-hash buckets; where a bucket is cut into slices, they meet below the merge "
+        "only if they share a slice too, and slices go by content hash."
     )
 
 
@@ -175,6 +196,7 @@ def _places(model: Model, rows: int, picks: int, part: int) -> list[str]:
         f"{rows:.0e}, {picks:,}".replace("e+", "e"),
         str(tree),
         f"{(WORKER + HELD[DEFAULTS.objective] * tree.levels[0].bytes_in) / 1e6:,.0f}",
+        f"{math.ceil(tree.parts / BUCKETS):,}",
         f"{size * model.shuffled / 1e12:.2f}",
         f"{math.ceil(size / SPLIT) * tree.parts:.1e}",
         f"{tree.levels[0].bytes_out * tree.parts / 1e9:,.1f}",

@@ -25,6 +25,7 @@ from results import Results, option
 from watching import Used, event_log, job, shuffled
 
 MEMORY = ("worker", "command", "java", "heap")  # of `Used`
+SHUFFLING = ("look", "parts", "merge", "account", "write")  # stages that do
 ASKED = 11.0  # times as long, at most, for ten times the rows
 
 
@@ -39,8 +40,12 @@ class Run:
     picked: int  # bytes
     parts: int
     seconds: Mapping[str, float]  # by stage
-    shuffled: int  # bytes
+    shuffled: Mapping[str, int]  # bytes, by stage
     used: Used
+
+    @property
+    def all_shuffled(self) -> int:
+        return sum(self.shuffled.values())
 
 
 @click.command(help=__doc__, context_settings={"ignore_unknown_options": True})
@@ -117,30 +122,36 @@ def measured(path: Path, rows: int, budget: str, cores: int, flags: Sequence[str
 
 def _tables(out: Results, budget: str, runs: Sequence[Run]) -> None:
     stages = list(runs[0].seconds)
-    for what, of, all_of in (
-        ("CPU seconds", lambda run: run.used.cpu_of, lambda run: run.used.cpu),
-        ("seconds by the clock", lambda run: run.seconds, lambda run: run.used.wall),
-    ):
+    clocks = {
+        "CPU seconds": [(run.used.cpu_of, run.used.cpu) for run in runs],
+        "seconds by the clock": [(run.seconds, run.used.wall) for run in runs],
+    }
+    for what, taken in clocks.items():
         out.table(
             f"--budget {budget}: {what}",
             ("rows", "text, MB", "picks", *stages, "with Java's start"),
             [
                 [f"{run.rows:,}", f"{run.bytes / 1e6:,.0f}", f"{run.picks:,}"]
-                + [f"{of(run)[stage]:.1f}" for stage in stages]
-                + [f"{all_of(run):.1f}"]
-                for run in runs
+                + [f"{seconds:.1f}" for seconds in (*(of[stage] for stage in stages), in_all)]
+                for run, (of, in_all) in zip(runs, taken, strict=True)
             ],
         )
     out.table(
-        f"--budget {budget}: bytes, MB",
-        ("rows", "parts", *MEMORY, "shuffled", "per byte of text"),
+        f"--budget {budget}: memory, MB",
+        ("rows", "parts", *MEMORY),
+        [
+            [f"{run.rows:,}", str(run.parts), *(f"{getattr(run.used, name) / 1e6:,.0f}" for name in MEMORY)]
+            for run in runs
+        ],
+    )
+    out.table(
+        f"--budget {budget}: shuffled, MB",
+        ("rows", *SHUFFLING, "all", "per byte of text"),
         [
             [
                 f"{run.rows:,}",
-                str(run.parts),
-                *(f"{getattr(run.used, name) / 1e6:,.0f}" for name in MEMORY),
-                f"{run.shuffled / 1e6:,.1f}",
-                f"{run.shuffled / run.bytes:.2f}",
+                *(f"{each / 1e6:,.1f}" for each in (*map(run.shuffled.__getitem__, SHUFFLING), run.all_shuffled)),
+                f"{run.all_shuffled / run.bytes:.2f}",
             ]
             for run in runs
         ],
@@ -165,7 +176,7 @@ def _growth(few: Run, many: Run, stages: Sequence[str]) -> list[str]:
     pairs += [(few.used.cpu_of[stage], many.used.cpu_of[stage]) for stage in stages]
     pairs += [(few.used.cpu, many.used.cpu), (few.used.wall, many.used.wall)]
     pairs += [(getattr(few.used, name), getattr(many.used, name)) for name in MEMORY]
-    pairs += [(few.shuffled, many.shuffled)]
+    pairs += [(few.all_shuffled, many.all_shuffled)]
     return [f"{after / max(before, 1e-9):.1f}" if before > 0.5 else "" for before, after in pairs]
 
 

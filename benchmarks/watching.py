@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from typing import Any
 
 INTERVAL = 0.2  # seconds; peaks of memory are kept by the kernel, so only a process's last moments are missed
 STAGE = re.compile(r"\[\d+/\d+\] (\w+) ")  # what `zipspark.spark.progress` says of one
+TAG = re.compile(r"zipspark-[0-9a-f]+-(\w+)")  # what it gives the jobs of a stage
 COLLECTION = re.compile(r"Pause .*?(\d+)([KMG])->(\d+)([KMG])\(")  # heap before and after
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
 
@@ -149,13 +151,17 @@ def event_log(folder: Path) -> list[str]:
     return [word for name, value in conf.items() for word in ("--conf", f"spark.eventLog.{name}={value}")]
 
 
-def shuffled(folder: Path) -> int:
-    """Bytes that tasks wrote for other tasks, of the runs whose event logs lie in ``folder``."""
-    return sum(
-        metrics["Shuffle Write Metrics"]["Shuffle Bytes Written"]
-        for event in events(folder)
-        if event["Event"] == "SparkListenerTaskEnd" and (metrics := event.get("Task Metrics"))
-    )
+def shuffled(folder: Path) -> dict[str, int]:
+    """Stage -> bytes that its tasks wrote for other tasks, of the run whose event log lies in ``folder``."""
+    stages: dict[int, str] = {}  # Spark's -> zipspark's
+    written = Counter[str]()
+    for event in events(folder):
+        if event["Event"] == "SparkListenerJobStart":
+            tag = TAG.search(event["Properties"].get("spark.job.tags", ""))
+            stages |= dict.fromkeys(event["Stage IDs"], tag[1] if tag else "")
+        elif event["Event"] == "SparkListenerTaskEnd" and (metrics := event.get("Task Metrics")):
+            written[stages[event["Stage ID"]]] += metrics["Shuffle Write Metrics"]["Shuffle Bytes Written"]
+    return written
 
 
 def events(folder: Path) -> Iterator[dict[str, Any]]:
