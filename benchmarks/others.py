@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
@@ -15,12 +16,19 @@ from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from chance import within
 from pools import Split
 
+from zipspark.config import Choice
 from zipspark.core.codecs import lengths
+from zipspark.core.lens import Lens
+from zipspark.core.presets import content_hash
+from zipspark.core.seen import Eye, head_bytes, look_at, sketch_of
 
-SUB_SAMPLE = 5000  # samples that facility location is asked to choose from: it takes memory for each pair of them
+PAIRS_OF = 5000  # samples that facility location chooses from: it takes memory for each pair of them
+FEATURES_OF = 10_000  # samples that maximum coverage chooses from: it keeps each pick as a dense row of all features
 
 Result = TypeVar("Result")
 
@@ -40,9 +48,13 @@ def once_a_split(work: Callable[[Split], Result]) -> Callable[[Split], Result]:
 
 def minhash_random(split: Split, draw: int) -> list[int]:
     """Near copies removed (`unlike`), then samples at random: what most pools are made by."""
-    kept = unlike(split)
-    chance = np.random.default_rng((split.seed, draw))
-    return within(split, [kept[at] for at in chance.permutation(len(kept))], split.budget)
+    return drawn_from(split, unlike(split), draw)
+
+
+def drawn_from(split: Split, rows: Sequence[int], draw: int) -> list[int]:
+    """Positions at random among ``rows`` that fill the budget."""
+    order = np.random.default_rng((split.seed, draw)).permutation(len(rows))
+    return within(split, [rows[at] for at in order], split.budget)
 
 
 @once_a_split
@@ -68,7 +80,7 @@ def unlike(split: Split) -> list[int]:
 
 def dsir(split: Split, draw: int) -> list[int]:
     """Data selection with importance resampling (Xie 2023), by its package: samples whose hashed words and pairs of
-    words are as common as in a target, here the examples of all sources together, of each as many.
+    words are as common as in a target, here the examples of all sources together, up to 150 of each.
 
     The package's settings, but that samples of fewer than 100 words, which it leaves out, are let in where the others
     would not be twice the budget. It draws a number of samples: the number is searched for that fills the bytes. Its
@@ -131,18 +143,71 @@ def _write(path: str, texts: Sequence[bytes]) -> None:
             file.write(json.dumps({"row": row, "text": text.decode(errors="replace")}) + "\n")
 
 
-def facility_location(split: Split, draw: int, sub_sample: int = SUB_SAMPLE) -> list[int]:
+def facility_location(split: Split, draw: int, of: int = PAIRS_OF) -> list[int]:
     """apricot's facility location: samples near which, by their vectors, all others of a sub-sample lie.
 
-    Of ``sub_sample`` samples drawn at random, for it needs the similarities of all pairs; so it chooses from less than
-    the other ways do. Similarity is apricot's own for cosines, their square. Vectors are those of embeddings.py. Lazy
+    Of ``of`` samples drawn at random, for it needs the similarities of all pairs; so it chooses from less than the
+    other ways do. Similarity is apricot's own for cosines, their square. Vectors are those of embeddings.py. Lazy
     greedy, by gain and not by gain per byte: as the package is used, with a number of samples, cut at the budget.
     """
     from apricot import FacilityLocationSelection
     from embeddings import embedded
 
-    drawn = np.random.default_rng((split.seed, draw)).permutation(len(split.samples))[:sub_sample]
-    most = int(np.searchsorted(np.cumsum(np.sort(lengths(split.samples)[drawn])), split.budget, side="right"))
-    vectors = embedded([split.samples[row] for row in drawn])
+    rows = sub_sample(split, draw, of)
+    most = int(np.searchsorted(np.cumsum(np.sort(lengths(split.samples)[rows])), split.budget, side="right"))
+    vectors = embedded([split.samples[row] for row in rows])
     found = FacilityLocationSelection(max(1, most), metric="cosine", optimizer="lazy").fit(vectors)
-    return within(split, drawn[found.ranking].tolist(), split.budget)
+    return within(split, [rows[at] for at in found.ranking], split.budget)
+
+
+def maximum_coverage(split: Split, draw: int, of: int = FEATURES_OF) -> list[int]:
+    """apricot's maximum coverage over the byte grams that zipspark's objective ``coverage`` covers, every gram worth 1.
+
+    Of ``of`` samples drawn at random. Lazy greedy by gain per byte: what `zipspark.core.select` maximises with
+    ``objective="coverage", weight_exponent=0, guard="off"``, so both should choose the same but for ties.
+    """
+    from apricot import MaxCoverageSelection
+    from scipy.sparse import csr_matrix
+
+    rows = sub_sample(split, draw, of)
+    texts = [split.samples[row] for row in rows]
+    choice = Choice(objective="coverage", guard=False, weight_exponent=0.0)
+    hashes = [content_hash(text) for text in texts]
+    counts = sketch_of(dict(zip(hashes, texts, strict=True)), head_bytes(texts), choice)
+    lens = Lens.of(counts, weight_exponent=0.0)
+    views = look_at(texts, hashes, None, Eye(choice, lens)).views
+    grams = np.frombuffer(b"".join(views), "<u4")
+    holders = np.repeat(np.arange(len(texts)), lengths(views) // 4)
+    shared = lens.weights()[grams] > 0
+    names, columns = np.unique(grams[shared], return_inverse=True)
+    has = csr_matrix((np.ones(len(columns)), (holders[shared], columns)), shape=(len(texts), len(names)))
+    # The package takes costs, but refuses a budget above the number of samples: so a byte costs less than 1.
+    costs = lengths(texts) * (len(texts) / split.budget)
+    found = MaxCoverageSelection(len(texts), threshold=1.0, optimizer="lazy").fit(has, sample_cost=costs)
+    return within(split, [rows[at] for at in found.ranking], split.budget)
+
+
+def sub_sample(split: Split, draw: int, count: int) -> list[int]:
+    """``count`` positions at random, or all."""
+    rows: list[int] = np.random.default_rng((split.seed, draw)).permutation(len(split.samples))[:count].tolist()
+    return rows
+
+
+def text_dedup(split: Split, python: str) -> list[int]:
+    """Positions left by text-dedup's MinHash at its own settings, run by the interpreter ``python`` of an environment
+    that has it (it pins rich below 14).
+
+    Word 5-grams, Jaccard 0.7, 250 permutations, as many processes as there are cores. Of samples joined by collisions
+    the first is kept; those of fewer than five words go.
+    """
+    with TemporaryDirectory() as folder:
+        texts = [text.decode(errors="replace") for text in split.samples]
+        pq.write_table(pa.table({"row": range(len(texts)), "text": texts}), f"{folder}/pool.parquet")
+        command = [python, "-m", "text_dedup.minhash", "--path", "parquet", "--data_files", f"{folder}/pool.parquet"]
+        command += ["--split", "train", "--column", "text", "--output", f"{folder}/out", "--cache_dir", folder]
+        offline = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {"HF_HUB_OFFLINE": "1"}
+        done = subprocess.run(command, env=offline, cwd=folder, capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"text-dedup ended with {done.returncode}: {done.stderr[-2000:]}")
+        tables = [pa.ipc.open_stream(file).read_all() for file in sorted(Path(f"{folder}/out").glob("*.arrow"))]
+    return sorted(row for table in tables for row in table["row"].to_pylist())
