@@ -64,7 +64,7 @@ def _rows(merged: Merged, ways: Sequence[tuple[int, float]], budget: int) -> Ite
     one = merged.value(merged.ranked(merged.free, budget))
 
     def shown(value: float) -> list[str]:
-        return [f"{value:,.3f}", f"{value / one - 1:+.1%}"]
+        return [f"{value:,.{3 if value < 1000 else 0}f}", f"{value / one - 1:+.1%}"]
 
     yield ["1", "", *shown(one), *shown(one)]
     for parts, times in ways:
