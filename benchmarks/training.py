@@ -32,7 +32,7 @@ Runs = Mapping[str, Sequence[Json]]  # by arm, one for each seed
 
 BASES = ("random", "equal random")
 COMPARED = (*BASES, "paper", "ratio", "coverage", "equal ratio", "equal coverage")
-TOKENS = {"small": 2_000_000, "base": 4_000_000, "large": 100_000_000}  # seen in a run
+TOKENS = {"small": 2_000_000, "base": 4_000_000, "large": 40_000_000}  # seen in a run
 HELD_OUT = {"small": 50, "base": 100, "large": 150}  # samples of a source; asking costs a third of learning
 BEHIND = 40_000  # samples of POOL behind --rows that pre-training draws from
 

@@ -27,8 +27,8 @@ from torch.nn import functional
 
 Tokens = npt.NDArray[np.uint16]
 
-SEPARATOR = 0  # the token before each text
 KINDS = 1024  # tokens there are; few, so that a small model's weights are not all in their names
+SEPARATOR = KINDS - 1  # the token before each text, which no text can spell
 SAMPLE = 2_000_000  # bytes of text that a vocabulary is made from
 POINTS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1)  # of a run: when the held-out texts are asked
 
@@ -129,13 +129,11 @@ class Vocabulary:
         letters = pre_tokenizers.ByteLevel(add_prefix_space=False)  # one letter stands for each byte
         self._bpe = Tokenizer(models.BPE())
         self._bpe.pre_tokenizer = letters
-        trainer = trainers.BpeTrainer(
-            vocab_size=KINDS, special_tokens=["|"], initial_alphabet=letters.alphabet(), show_progress=False
-        )
+        trainer = trainers.BpeTrainer(vocab_size=SEPARATOR, initial_alphabet=letters.alphabet(), show_progress=False)
         drawn = order[: int(np.searchsorted(ends, SAMPLE)) + 1]
         self._bpe.train_from_iterator((texts[at].decode() for at in drawn), trainer)
         names = [self._bpe.id_to_token(token) or "" for token in range(KINDS)]
-        self.lengths = torch.tensor([0, *map(len, names[1:])])  # (KINDS,) bytes; a separator is none
+        self.lengths = torch.tensor([*map(len, names)])  # (KINDS,) bytes; a separator is none
 
     def encoded(self, texts: Iterable[bytes]) -> list[Tokens]:
         """Of each text a separator and its tokens."""
