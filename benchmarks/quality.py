@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import click
 import numpy as np
 from arms import ARMS, MASTER, session
 from heldout import Floats, HeldOut, Prefix
+from kept import Json, Kept
 from measures import NEAR, Embeddings, redundancy
 from noise import KINDS, noise
 from pools import LIKE_POOL, MEASURED, Split, of_large_sources, records_of, split_of
@@ -39,8 +41,9 @@ LEARNERS: Mapping[str, Callable[[HeldOut, Sequence[bytes]], Floats]] = {
 class Found:
     """One subset."""
 
+    seed: int  # of the split it is from
     figures: Mapping[str, float]  # by column of `set_rows`
-    bits: Mapping[str, Floats]  # by learner: (sources,) held-out bits per byte, in the order of `HeldOut.sources`
+    bits: Mapping[str, Sequence[float]]  # by learner: (sources + 1,) held-out bits per byte, like the pool last
 
 
 @dataclass
@@ -51,14 +54,19 @@ class Bench:
     held_out: HeldOut
     points: Embeddings | None
 
-    def found(self, arm: str, draw: int) -> Found:
+    def found(self, arm: str, draw: int) -> Json:
+        """What `Found` is made of."""
         started = time.perf_counter()
         rows = ARMS[arm].pick(self.split, draw)
         seconds = time.perf_counter() - started
         texts = [self.split.samples[row] for row in rows]
         coverage = self.points.coverage(texts) if self.points and draw == 0 else np.nan
-        figures = {**redundancy(texts), "embedding coverage": coverage, "seconds": seconds}
-        return Found(figures, {name: bits(self.held_out, texts) for name, bits in LEARNERS.items()})
+        # Later draws of a split use what the first worked out.
+        figures = {**redundancy(texts), "embedding coverage": coverage, "seconds": np.nan if draw else seconds}
+        return {
+            "figures": figures,
+            "bits": {name: bits(self.held_out, texts).tolist() for name, bits in LEARNERS.items()},
+        }
 
 
 Runs = Mapping[str, Sequence[Found]]  # by arm, in the order of `ARMS`: every seed and draw
@@ -97,7 +105,9 @@ def main(
     sources = [source for source in splits[0].held_out if source != LIKE_POOL]
     with Results("quality", pool, results, ("datasketch", "data-selection", "apricot-select", "brotli")) as out:
         out.say(describe(splits))
-        runs, absent = measured(splits, arms, points)
+        of = {"rows": rows, "skip": skip, "budget": splits[0].budget, "points": points}
+        keeping = Kept(out.path.with_suffix(".jsonl"), of)
+        runs, absent = measured(splits, arms, points, keeping)
         for name, why in absent.items():
             out.say(f"Absent: {name}, {why}.")
         out.say(checks(splits[0]))
@@ -111,7 +121,7 @@ def main(
         out.table(
             f"{NOISE:.0%} of the pool is noise, seed 0; guards as they are by default",
             ("arm", "picks", "noise", "of bytes", "noise by kind"),
-            noise_rows(splits[0], [arm for arm in runs if not (ARMS[arm].on_spark or ARMS[arm].costly)]),
+            noise_rows(splits[0], [arm for arm in runs if not (ARMS[arm].on_spark or ARMS[arm].costly)], keeping),
         )
 
 
@@ -135,7 +145,9 @@ def checks(split: Split) -> str:
     )
 
 
-def measured(splits: Sequence[Split], arms: Sequence[str], points: int) -> tuple[Runs, Mapping[str, str]]:
+def measured(
+    splits: Sequence[Split], arms: Sequence[str], points: int, keeping: Kept
+) -> tuple[Runs, Mapping[str, str]]:
     """(what was found, by arm; why an arm or a measure is absent)."""
     runs: dict[str, list[Found]] = {arm: [] for arm in arms}
     absent: dict[str, str] = {}
@@ -150,15 +162,17 @@ def measured(splits: Sequence[Split], arms: Sequence[str], points: int) -> tuple
         for arm in arms:
             if ARMS[arm].costly and not first:
                 continue
+            started = time.perf_counter()
             try:
                 if ARMS[arm].on_spark:
                     session()
                 for draw in range(-(-DRAWS // len(splits)) if ARMS[arm].drawn else 1):
-                    runs[arm].append(bench.found(arm, draw))
+                    run = {"arm": arm, "seed": split.seed, "draw": draw}
+                    runs[arm].append(Found(split.seed, **keeping.of(run, partial(bench.found, arm, draw))))
             except (ImportError, EngineError) as error:
                 absent[arm] = str(error).partition("\n")[0]
                 continue
-            click.echo(f"seed {split.seed}, {arm}: {runs[arm][-1].figures['seconds']:.1f} s", err=True)
+            click.echo(f"seed {split.seed}, {arm}: {time.perf_counter() - started:.0f} s", err=True)
     return {arm: found for arm, found in runs.items() if found}, absent
 
 
@@ -172,16 +186,21 @@ SUMMARY = ("arm", "mean over sources", "±", "to random", "worst", "to equal ran
 
 
 def learner_rows(learner: str, sources: Sequence[str], runs: Runs) -> Iterator[list[str]]:
-    """A row per arm; ± is half the range over its subsets, worst the source with the highest quotient of means."""
-    bits = {arm: np.array([one.bits[learner] for one in found]) for arm, found in runs.items()}  # (subsets, sources)
-    means = {arm: each[:, : len(sources)].mean(axis=0) for arm, each in bits.items()}
-    for arm, each in bits.items():
-        cells = [arm, *_spread(each[:, : len(sources)].mean(axis=1))]
+    """A row per arm; ± is half the range over its subsets, worst the source with the highest quotient of means.
+
+    What an arm is held against are the random subsets of the splits that it was tried on.
+    """
+    own = slice(len(sources))
+    for arm, found in runs.items():
+        each = np.array([one.bits[learner] for one in found])  # (subsets, sources + 1)
+        cells = [arm, *_spread(each[:, own].mean(axis=1))]
         for base in BASES:
-            quotients = means[arm] / means[base]
+            seeds = {one.seed for one in found}
+            against = np.mean([one.bits[learner] for one in runs[base] if one.seed in seeds], axis=0)
+            quotients = each.mean(axis=0)[own] / against[own]
             worst = int(quotients.argmax())
-            cells += [f"{means[arm].mean() / means[base].mean() - 1:+.1%}"]
-            cells += [f"{quotients[worst] - 1:+.1%} {sources[worst]}" if arm != base else ""]
+            change = each[:, own].mean() / against[own].mean() - 1
+            cells += [f"{change:+.1%}", f"{quotients[worst] - 1:+.1%} {sources[worst]}"] if arm != base else ["", ""]
         yield [*cells, *_spread(each[:, len(sources)])]
 
 
@@ -191,22 +210,33 @@ def source_rows(learner: str, runs: Runs) -> Iterator[list[str]]:
         yield [arm, *(f"{bits:.3f}" for bits in np.mean([one.bits[learner] for one in found], axis=0))]
 
 
-def noise_rows(split: Split, arms: Sequence[str]) -> Iterator[list[str]]:
-    """A row per arm: what of its picks is noise, when each source has its part of it."""
+def spoiled(split: Split) -> tuple[Split, Mapping[bytes, str]]:
+    """(the split with noise in its pool, of which each source has its part; the kind of each noise sample)."""
     made = noise(split.samples, round(len(split.samples) * NOISE / (1 - NOISE)), split.seed)
     kinds = {text: kind for kind, texts in made.items() for text in texts}
     drawn = np.random.default_rng(split.seed).choice(split.sources, len(kinds)).tolist()
-    spoiled = replace(split, samples=[*split.samples, *kinds], sources=[*split.sources, *drawn])
-    for arm in arms:
-        picks = [spoiled.samples[row] for row in ARMS[arm].pick(spoiled, 0)]
+    return replace(split, samples=[*split.samples, *kinds], sources=[*split.sources, *drawn]), kinds
+
+
+def noise_rows(split: Split, arms: Sequence[str], keeping: Kept) -> Iterator[list[str]]:
+    """A row per arm: what of its picks is noise."""
+    pool, kinds = spoiled(split)
+
+    def found(arm: str) -> Json:
+        picks = [pool.samples[row] for row in ARMS[arm].pick(pool, 0)]
         bad = [text for text in picks if text in kinds]
-        counts = Counter(kinds[text] for text in bad)
+        share = sum(map(len, bad)) / sum(map(len, picks))
+        return {"picks": len(picks), "of bytes": share, "kinds": Counter(kinds[text] for text in bad)}
+
+    for arm in arms:
+        kept = keeping.of({"arm": arm, "noise": NOISE}, partial(found, arm))
+        counts = kept["kinds"]
         yield [
             arm,
-            f"{len(picks):,}",
-            f"{len(bad) / len(picks):.2%}",
-            f"{sum(map(len, bad)) / sum(map(len, picks)):.2%}",
-            ", ".join(f"{kind} {counts[kind]}" for kind in KINDS if counts[kind]),
+            f"{kept['picks']:,}",
+            f"{sum(counts.values()) / kept['picks']:.2%}",
+            f"{kept['of bytes']:.2%}",
+            ", ".join(f"{kind} {counts[kind]}" for kind in KINDS if kind in counts),
         ]
 
 
