@@ -1,7 +1,9 @@
-"""Held-out bits per byte by source: how well a byte model that learned from a subset predicts samples it never saw.
+"""Held-out bits per byte by source: how well what learned from a subset predicts samples it never saw.
 
-The model is no objective's own: contexts of zero to six bytes, interpolated after Witten and Bell (1991, method C).
-With n(c) bytes seen after context c, u(c) of them distinct, and c' the context without its first byte,
+Two learners. `Prefix` is zstd at level 19 with the subset before it: the bits of each held-out sample, which says
+nothing about the others. `ByteModel` is no compressor: contexts of zero to six bytes, interpolated after Witten and
+Bell (1991, method C). With n(c) bytes seen after context c, u(c) of them distinct, and c' the context without its
+first byte,
 
     p(x | c) = (n(c, x) + u(c) p(x | c')) / (n(c) + u(c)),
 
@@ -17,6 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from zipspark.core.zstd_codec import LAYER_BYTES, ZstdCodec
 
 # k bytes of context and the byte behind them, a gram, are one integer: in reading order, the last byte lowest.
 Grams = npt.NDArray[np.uint64]
@@ -99,15 +103,44 @@ class ByteModel:
         return float(np.abs(totals - 1).max())
 
 
+class Prefix:
+    """zstd at level 19 that has seen ``samples``, all of them: literal statistics are theirs as well.
+
+    One dictionary holds 8 MiB. More samples are several dictionaries, and the one that fits best counts.
+    """
+
+    def __init__(self, samples: Sequence[bytes]) -> None:
+        codec = ZstdCodec(level=19).trained(samples)
+        blocks = [bytearray()]
+        for sample in samples:
+            if len(blocks[-1]) + len(sample) > LAYER_BYTES[-1]:
+                blocks.append(bytearray())
+            blocks[-1] += sample
+        self._compressors = [codec.dictionary(bytes(block)) for block in blocks]
+
+    def bits(self, sample: bytes) -> int:
+        return 8 * min(len(compressor.compress(sample)) for compressor in self._compressors)
+
+    def worst_repeat(self, samples: Sequence[bytes], count: int = 200) -> int:
+        """The most bits that one of ``count`` of its own samples needs, from the first to the last: some 20 bytes."""
+        return max(self.bits(samples[row]) for row in np.linspace(0, len(samples) - 1, count).astype(int))
+
+
 class HeldOut:
     """Samples kept apart, by source."""
 
     def __init__(self, by_source: Mapping[str, Sequence[bytes]]) -> None:
-        self.sources = sorted(by_source)
-        texts = [windows(by_source[source]) for source in self.sources]
+        self.sources = list(by_source)
+        self._samples = [by_source[source] for source in self.sources]
+        texts = [windows(samples) for samples in self._samples]
         self._sizes = np.array([len(text) for text in texts])
         self._text = np.concatenate(texts)
         self._question = Question.about(self._text)
+
+    def bits_by_prefix(self, subset: Sequence[bytes]) -> Floats:
+        """Of each of ``sources``: the bits of its held-out samples by a `Prefix` of ``subset``, per byte."""
+        prefix = Prefix(subset)
+        return np.array([sum(map(prefix.bits, samples)) for samples in self._samples]) / self._sizes
 
     def bits_per_byte(self, subset: Sequence[bytes]) -> Floats:
         """Of each of ``sources``: the bits that a model of ``subset`` needs for its held-out bytes, per byte."""

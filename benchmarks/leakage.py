@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import click
-from core import first_records, machine, rendered
+from pools import records_of, rendered
+from results import machine
 from rich.console import Console
 from rich.table import Table
 
-from zipspark import demo
 from zipspark.core.leakage import Finding, normalised, search
 
 SHORTEST = 64  # bytes of an item
@@ -38,7 +38,7 @@ def main(pool: Path | None, rows: int, items: int, seed: int) -> None:
     """POOL is a Parquet file of chats or prompts; without one, the demo corpus is used."""
     out = Console()
     draw = random.Random(seed)
-    records = first_records(pool, 10**9) if pool else list(demo.corpus())
+    records = records_of(pool, 10**9)
     records = draw.sample(records, min(rows, len(records)))
     texts = [text.decode() for text in rendered(records)]
     prompts = [prompt_of(record) for record in records]

@@ -6,6 +6,7 @@ not count. What it ranks comes from a stream of Arrow batches, as from Spark. Li
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -15,11 +16,9 @@ from tempfile import TemporaryDirectory
 import click
 import numpy as np
 import pyarrow as pa
-from core import first_records, machine, rendered
-from rich.console import Console
-from rich.table import Table
+from pools import records_of, rendered
+from results import Results, option
 
-from zipspark import demo
 from zipspark.config import Choice
 from zipspark.core.codecs import lengths
 from zipspark.core.lens import Lens
@@ -38,14 +37,19 @@ SHARE = 15  # a part hands up one byte in so many
 @click.command(help=__doc__)
 @click.argument("pool", required=False, type=click.Path(exists=True, path_type=Path))
 @click.option("--rows", default=54_000, show_default=True, help="samples read from the start of POOL")
-def main(pool: Path | None, rows: int) -> None:
+@option
+def main(pool: Path | None, rows: int, results: Path) -> None:
     """POOL is a Parquet file of records; without one, the demo corpus is used."""
-    out = Console()
-    samples = list(dict.fromkeys(rendered(first_records(pool, rows) if pool else list(demo.corpus()))))
+    samples = list(dict.fromkeys(rendered(records_of(pool, rows))))
     part = samples[: int(np.searchsorted(np.cumsum(lengths(samples)), PART_BYTES))]
     contents = dict(sorted((content_hash(text), text) for text in part))
-    size = sum(map(len, part))
-    table = Table("objective", "text of the part", "peak", "times the text")
+    with Results("memory", pool, results) as out:
+        out.table("peak of one part", ("objective", "text of the part", "peak", "times the text"), peaks(contents))
+
+
+def peaks(contents: dict[str, bytes]) -> Iterator[list[str]]:
+    """A row per objective."""
+    size = sum(map(len, contents.values()))
     for objective in ("ratio", "coverage"):
         ranks, rows_of_part = task_of(contents, Choice(objective=objective), size)
         with TemporaryDirectory() as folder, ProcessPoolExecutor(1, mp_context=get_context("spawn")) as alone:
@@ -53,9 +57,7 @@ def main(pool: Path | None, rows: int) -> None:
             with pa.OSFile(stream, "wb") as file, pa.ipc.new_stream(file, rows_of_part.schema) as writer:
                 writer.write_table(rows_of_part, max_chunksize=BATCH_ROWS)
             peak = alone.submit(_peak, ranks, stream).result()
-        table.add_row(objective, format_bytes(size), format_bytes(peak), f"{peak / size:.1f}")
-    out.print(machine())
-    out.print(table)
+        yield [objective, format_bytes(size), format_bytes(peak), f"{peak / size:.1f}"]
 
 
 def task_of(contents: dict[str, bytes], choice: Choice, size: int) -> tuple[RankParts, pa.Table]:

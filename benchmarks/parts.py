@@ -1,26 +1,30 @@
-"""What parts cost: the value of the set that 8 and 32 parts and a merge choose, against one ranking of everything.
+"""What parts cost: the value of the set that parts and a merge choose, against one ranking of everything.
 
-In memory, with the pieces that Spark's tasks use: parts by min-hash, each handing up `--oversample` times its share of
-the budget, and one ranking of what they hand up. The value of ``ratio`` is the set's ratio by zstd-19 with a wide
-window, that of ``coverage`` the weight it covers.
+In memory, with the pieces that Spark's tasks use: the pool is cut, each part hands up a multiple of its share of the
+budget, and one ranking of what they hand up is the result. Cut by min-hash, as in a run, look-alikes meet in a part; by
+chance (content hash) they meet only in the merge. The value of ``ratio`` is the set's ratio by zstd-19 with a wide
+window, lower is better; that of ``coverage`` the weight it covers, higher is better. A random set shows how much there
+is to lose.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import click
 import numpy as np
-from core import BYTE_BUDGETS, POOL_BYTES, first_records, machine, rendered, wide_ratio
-from rich.console import Console
-from rich.table import Table
+import numpy.typing as npt
+from measures import wide_ratio
+from pools import records_of, rendered
+from results import Results, option
+from speed import BYTE_BUDGETS, POOL_BYTES
 
-from zipspark import demo
-from zipspark.config import Choice, SelectConfig, oversampling
+from zipspark.config import Choice
 from zipspark.core.codecs import lengths
 from zipspark.core.lens import Lens
 from zipspark.core.minhash import min_hashes
@@ -32,30 +36,42 @@ from zipspark.core.zstd_codec import HEADER_SAMPLES
 from zipspark.spark.scores import BUCKETS
 from zipspark.units import format_bytes
 
+CUTS = ("min-hash", "random")
+DRAWS = 5  # of a random set
+
 
 @click.command(help=__doc__)
 @click.argument("pool", required=False, type=click.Path(exists=True, path_type=Path))
 @click.option("--rows", default=54_000, show_default=True, help="samples read from the start of POOL")
-@click.option("--parts", default="8,32", show_default=True, help="how many")
-def main(pool: Path | None, rows: int, parts: str) -> None:
+@click.option("--parts", default="4,16,64", show_default=True, help="how many, beside one")
+@click.option("--oversample", default="1,2,4", show_default=True, help="what a part hands up, in shares of the budget")
+@option
+def main(pool: Path | None, rows: int, parts: str, oversample: str, results: Path) -> None:
     """POOL is a Parquet file of records; without one, the demo corpus is used."""
-    out = Console()
-    texts = rendered(first_records(pool, rows) if pool else list(demo.corpus()))
-    contents = dict(sorted((content_hash(text), text) for text in texts))
+    contents = dict(sorted((content_hash(text), text) for text in rendered(records_of(pool, rows))))
     size = sum(map(len, contents.values()))
     budget = int(BYTE_BUDGETS[0] * min(1.0, size / POOL_BYTES))
-    out.print(machine())
-    out.print(f"pool: {len(contents):,} samples, {format_bytes(size)}; {format_bytes(budget)} chosen, guard on")
-    table = Table("objective", "parts", "oversample", "value", "to one part")
-    for objective in ("ratio", "coverage"):
-        merged = Merged.of(contents, Choice(objective=objective))
-        one = merged.value(merged.ranked(merged.free, budget))
-        table.add_row(objective, "1", "", f"{one:,.3f}", "")
-        for count in map(int, parts.split(",")):
-            times = oversampling(SelectConfig(objective=objective))
-            value = merged.value(merged.through(count, times, budget))
-            table.add_row(objective, str(count), f"{times:g}", f"{value:,.3f}", f"{value / one - 1:+.1%}")
-    out.print(table)
+    ways = list(product(map(int, parts.split(",")), map(float, oversample.split(","))))
+    with Results("parts", pool, results) as out:
+        out.say(f"{len(contents):,} samples, {format_bytes(size)}; {format_bytes(budget)} chosen, guard on.")
+        for objective in ("ratio", "coverage"):
+            merged = Merged.of(contents, Choice(objective=objective))
+            columns = ("parts", "oversample", *(name for cut in CUTS for name in (cut, "to one part")))
+            out.table(f"objective {objective}", columns, _rows(merged, ways, budget))
+
+
+def _rows(merged: Merged, ways: Sequence[tuple[int, float]], budget: int) -> Iterator[list[str]]:
+    one = merged.value(merged.ranked(merged.free, budget))
+
+    def shown(value: float) -> list[str]:
+        return [f"{value:,.{3 if value < 1000 else 0}f}", f"{value / one - 1:+.1%}"]
+
+    yield ["1", "", *shown(one), *shown(one)]
+    for parts, times in ways:
+        found = (merged.value(merged.through(cut, parts, times, budget)) for cut in CUTS)
+        yield [str(parts), f"{times:g}", *(cell for value in found for cell in shown(value))]
+    by_chance = shown(float(np.mean([merged.value(merged.drawn(budget, seed)) for seed in range(DRAWS)])))
+    yield [f"a random set, mean of {DRAWS}", "", *by_chance, *by_chance]
 
 
 @dataclass
@@ -64,9 +80,9 @@ class Merged:
 
     choice: Choice
     texts: Sequence[bytes]
-    sizes: np.ndarray
+    sizes: npt.NDArray[np.int64]  # bytes
     views: Sequence[bytes]
-    buckets: np.ndarray
+    buckets: npt.NDArray[np.uint64]  # of the min-hash
     free: list[int]  # rows that the guard leaves
     lens: Lens
     header: bytes
@@ -84,30 +100,46 @@ class Merged:
         return cls(choice, texts, lengths(texts), seen.views, buckets, free, lens, trained_header(choice, first))
 
     def ranked(self, rows: Sequence[int], amount: float, overshoot: bool = False) -> list[int]:
+        """Of ``rows`` as many as have ``amount`` bytes, best first."""
         offer = Offer([self.views[row] for row in rows], self.sizes[list(rows)])
         quota = Quota("bytes", amount)
         ranking = rank(offer, quota, self.choice, lens=self.lens, header=self.header, overshoot=overshoot)
         return [rows[at] for at in ranking]
 
-    def through(self, parts: int, oversample: float, budget: int) -> list[int]:
+    def through(self, cut: str, parts: int, oversample: float, budget: int) -> list[int]:
+        """What is chosen by way of ``parts`` parts."""
+        share = oversample * budget / self.sizes[self.free].sum()
+        handed_up = [
+            row
+            for rows in self._cut(cut, parts)
+            for row in self.ranked(rows, math.ceil(share * self.sizes[rows].sum()), overshoot=True)
+        ]
+        return self.ranked(sorted(handed_up), budget)
+
+    def drawn(self, budget: int, seed: int) -> list[int]:
+        """Rows by chance."""
+        order = np.random.default_rng(seed).permutation(self.free)
+        return order[: int(np.searchsorted(np.cumsum(self.sizes[order]), budget))].tolist()
+
+    def value(self, picks: Sequence[int]) -> float:
+        if self.choice.objective == "ratio":
+            return wide_ratio(self.texts[row] for row in picks)
+        return float(self.lens.weights()[union_of(self.views[row] for row in picks)].sum(dtype=np.float64))
+
+    def _cut(self, cut: str, parts: int) -> list[list[int]]:
+        rows_of: list[list[int]] = [[] for _ in range(parts)]
+        if cut == "random":
+            for row in self.free:
+                rows_of[row % parts].append(row)  # rows are in the order of hashes, so neighbours are strangers
+            return rows_of
         held = Counter[int]()
         for row in self.free:
             held[int(self.buckets[row])] += int(self.sizes[row])
         placed = pack(held, parts)
-        rows_of: list[list[int]] = [[] for _ in range(parts)]
         for row in self.free:
             slices = placed[int(self.buckets[row])]
             rows_of[slices[row % len(slices)]].append(row)
-        share = oversample * budget / self.sizes[self.free].sum()
-        handed_up = [
-            row for rows in rows_of for row in self.ranked(rows, math.ceil(share * self.sizes[rows].sum()), True)
-        ]
-        return self.ranked(sorted(handed_up), budget)
-
-    def value(self, picks: Sequence[int]) -> float:
-        if self.choice.objective == "ratio":
-            return wide_ratio([self.texts[row] for row in picks])
-        return float(self.lens.weights()[union_of(self.views[row] for row in picks)].sum(dtype=np.float64))
+        return rows_of
 
 
 if __name__ == "__main__":

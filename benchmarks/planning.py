@@ -2,55 +2,46 @@
 
     python benchmarks/planning.py POOL [--budget 10000] [--runs 3] [any flags of zipspark plan]
 
-Seconds are those of Java's start and of all stages. Memory is that of the largest Python worker (Linux).
+Seconds are those of Java's start and of all stages. Memory is that of the largest Python worker.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import subprocess
-import sys
 import tempfile
-import time
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from main_job import Workers as Workers
-from rich.console import Console
-from rich.table import Table
+import click
+from results import Results, option
+from watching import Used, job
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("pool")
-    parser.add_argument("--budget", default="10000")
-    parser.add_argument("--runs", type=int, default=3)
-    options, flags = parser.parse_known_args()
-    table = Table("run", "what", "foreseen", "real", "factor", title=f"{options.budget} {' '.join(flags)}".strip())
-    for run in range(options.runs):
-        foreseen = _said("plan", options.pool, "--budget", options.budget, *flags)[0]
-        with tempfile.TemporaryDirectory() as folder, Workers() as workers:
-            output = ("--output", f"{folder}/out")
-            real, wall = _said("select", options.pool, "--budget", options.budget, *flags, *output)
-        for what, guess, found in _pairs(foreseen, real, wall, workers.peak):
-            factor = max(guess, found) / max(min(guess, found), 1e-9)
-            table.add_row(str(run), what, f"{guess:,.1f}", f"{found:,.1f}", f"{factor:.2f}")
-        table.add_section()
-        print(
-            f"plan took {foreseen['took']:.1f} s; stages foreseen {_short(foreseen)}, real {_short(real)}", flush=True
-        )
-    Console(width=100).print(table)
+@click.command(help=__doc__, context_settings={"ignore_unknown_options": True})
+@click.argument("pool", type=click.Path(exists=True, path_type=Path))
+@click.argument("flags", nargs=-1, type=click.UNPROCESSED)
+@click.option("--budget", default="10000", show_default=True)
+@click.option("--runs", default=3, show_default=True)
+@option
+def main(pool: Path, flags: tuple[str, ...], budget: str, runs: int, results: Path) -> None:
+    """POOL is whatever ``zipspark select`` reads."""
+    rows, stages = [], []
+    with Results("planning", pool, results, ["pyspark"]) as out:
+        for run in range(1, runs + 1):
+            foreseen, _ = job("plan", str(pool), "--budget", budget, *flags)
+            with tempfile.TemporaryDirectory() as folder:
+                real, used = job("select", str(pool), "--budget", budget, "--output", f"{folder}/out", *flags)
+            for what, guess, found in _pairs(foreseen, real, used):
+                factor = max(guess, found) / max(min(guess, found), 1e-9)
+                rows.append([what, str(run), f"{guess:,.1f}", f"{found:,.1f}", f"{factor:.2f}"])
+            for stage, seconds in real["seconds"].items():
+                stages.append([stage, str(run), f"{foreseen['seconds'].get(stage, 0):.1f}", f"{seconds:.1f}"])
+            out.say(f"Run {run}: `plan` itself took {foreseen['took']:.1f} s.")
+        out.table(" ".join(["--budget", budget, *flags]), ("what", "run", "foreseen", "real", "factor"), rows)
+        out.table("seconds by stage", ("stage", "run", "foreseen", "real"), stages)
 
 
-def _said(command: str, *arguments: str) -> tuple[dict[str, Any], float]:
-    """What a command prints as JSON, and the seconds it took."""
-    started = time.perf_counter()
-    line = [sys.executable, "-m", "zipspark", command, *arguments, "--json", "--quiet"]
-    done = subprocess.run(line, stdout=subprocess.PIPE, check=True)
-    return json.loads(done.stdout), time.perf_counter() - started
-
-
-def _pairs(foreseen: dict[str, Any], real: dict[str, Any], wall: float, worker: int) -> list[tuple[str, float, float]]:
+def _pairs(foreseen: Mapping[str, Any], real: Mapping[str, Any], used: Used) -> list[tuple[str, float, float]]:
     pool, subset = real["sets"][:2]
     start = foreseen["seconds"]["start"]
     return [
@@ -59,14 +50,10 @@ def _pairs(foreseen: dict[str, Any], real: dict[str, Any], wall: float, worker: 
         ("subset, rows", foreseen["subset_rows"], subset["samples"]),
         ("subset, MB", foreseen["subset_bytes"] / 1e6, subset["bytes"] / 1e6),
         ("parts", foreseen["parts"], real["parts"]),
-        ("worker, MB", foreseen["task_memory"] / 1e6, worker / 1e6),
+        ("worker, MB", foreseen["task_memory"] / 1e6, used.worker / 1e6),
         ("stages, s", foreseen["total_seconds"] - start, sum(real["seconds"].values())),
-        ("wall, s", foreseen["total_seconds"], wall),
+        ("wall, s", foreseen["total_seconds"], used.wall),
     ]
-
-
-def _short(said: dict[str, Any]) -> str:
-    return " ".join(f"{name} {seconds:.1f}" for name, seconds in said["seconds"].items())
 
 
 if __name__ == "__main__":

@@ -1,51 +1,75 @@
-"""Quality of `zipspark.core.select`: held-out bits per byte by source of what it chooses, against random choice.
+"""Quality: what ways to choose (arms.py) come to at equal bytes, by measures that no objective uses.
 
-A byte model (heldout.py) learns from each subset and predicts samples whose prompts are nowhere in the pool. Every arm
-has the same bytes. Each seed is another draw of the prompts held out, and of the random subsets.
+Held-out bits per byte by source are of samples whose prompts are nowhere in the pool (heldout.py), redundancy is
+that of the set itself (measures.py), and noise is what is picked when 5 % of the pool is noise (noise.py). Each seed is
+another draw of the prompts held out and of the random subsets.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from hashlib import blake2b
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
-from core import first_records, machine, rendered, wide_ratio
-from heldout import Floats, HeldOut
-from rich.console import Console
-from rich.table import Table
+from arms import ARMS, MASTER, session
+from heldout import Floats, HeldOut, Prefix
+from kept import Json, Kept
+from measures import NEAR, Embeddings, redundancy
+from noise import KINDS, noise
+from pools import LIKE_POOL, MEASURED, Split, of_large_sources, records_of, split_of
+from results import Results, option
 
-from zipspark import demo
-from zipspark.core import select
+from zipspark.errors import EngineError
 from zipspark.units import format_bytes, parse_size
 
-TENTHS = 10  # prompts are dealt out in tenths: the first is held out, of a target source the second is the target
-MEASURED = 150  # held-out samples of a source, at most
-LEAST = 100  # a source with fewer prompts is left out: its figure would be chance
-DRAWS = 3  # random subsets in each seed
-POOL_PART = 8  # a budget is at most this part of the pool, or there is little to choose
-
-# name -> options of `select`; none: drawn at random. The groups are the sources.
-ARMS: dict[str, dict[str, Any] | None] = {
-    "random": None,
-    "ratio": {"objective": "ratio"},
-    "coverage": {"objective": "coverage"},
-    "equal random": None,
-    "equal ratio": {"objective": "ratio", "mix": "equal"},
-    "equal coverage": {"objective": "coverage", "mix": "equal"},
+DRAWS = 5  # of a random arm, over all seeds; at least one in each
+NOISE = 0.05  # of the pool's samples
+BASES = ("random", "equal random")  # run whatever is asked for: what all others are held against
+LEARNERS: Mapping[str, Callable[[HeldOut, Sequence[bytes]], Floats]] = {
+    "byte 6-gram": HeldOut.bits_per_byte,
+    "zstd -19 with the subset before it": HeldOut.bits_by_prefix,
 }
-STRENGTHS = (0.5, 1.0, 2.0)  # of a target
-# (arm, what it is held against, % it must be below that in the mean, % it may be above that in any source): issue 4
-GOALS = (
-    ("coverage", "random", 12.0, None),
-    ("ratio", "random", 8.0, None),
-    ("equal coverage", "equal random", 2.5, 0.5),
-)
+
+
+@dataclass(frozen=True)
+class Found:
+    """One subset."""
+
+    seed: int  # of the split it is from
+    figures: Mapping[str, float]  # by column of `set_rows`
+    bits: Mapping[str, Sequence[float]]  # by learner: (sources + 1,) held-out bits per byte, like the pool last
+
+
+@dataclass
+class Bench:
+    """A split with what its subsets are measured by."""
+
+    split: Split
+    held_out: HeldOut
+    points: Embeddings | None
+
+    def found(self, arm: str, draw: int) -> Json:
+        """What `Found` is made of."""
+        started = time.perf_counter()
+        rows = ARMS[arm].pick(self.split, draw)
+        seconds = time.perf_counter() - started
+        texts = [self.split.samples[row] for row in rows]
+        coverage = self.points.coverage(texts) if self.points and draw == 0 else np.nan
+        # Later draws of a split use what the first worked out.
+        figures = {**redundancy(texts), "embedding coverage": coverage, "seconds": np.nan if draw else seconds}
+        return {
+            "figures": figures,
+            "bits": {name: bits(self.held_out, texts).tolist() for name, bits in LEARNERS.items()},
+        }
+
+
+Runs = Mapping[str, Sequence[Found]]  # by arm, in the order of `ARMS`: every seed and draw
 
 
 @click.command(help=__doc__)
@@ -53,236 +77,184 @@ GOALS = (
 @click.option("--rows", default=60_000, show_default=True, help="samples read from POOL")
 @click.option("--skip", default=0, show_default=True, help="samples of POOL before the first that is read")
 @click.option("--budget", default="1MB", show_default=True, help="bytes of each subset")
-@click.option("--seeds", default=3, show_default=True, help="draws of what is held out")
+@click.option("--seeds", default=5, show_default=True, help="draws of what is held out")
+@click.option("--arms", "wanted", help=f"comma-separated; default: all of {', '.join(ARMS)}")
+@click.option("--spark/--no-spark", default=True, show_default=True, help=f"arms in parts, on {MASTER}")
 @click.option(
-    "--target", "targets", multiple=True, default=("gsm8k", "code_alpaca"), show_default=True, metavar="SOURCE"
+    "--points", default=600, show_default=True, help="embeddings of the pool, and of each subset at most; 0: none"
 )
-def main(pool: Path | None, rows: int, skip: int, budget: str, seeds: int, targets: Sequence[str]) -> None:
+@option
+def main(
+    pool: Path | None,
+    rows: int,
+    skip: int,
+    budget: str,
+    seeds: int,
+    wanted: str | None,
+    spark: bool,
+    points: int,
+    results: Path,
+) -> None:
     """POOL is a Parquet file of records with a column `source`; without one, the demo corpus is used."""
-    out = Console()
-    records = of_large_sources(first_records(pool, skip + rows)[skip:] if pool else list(demo.corpus()))
-    splits = [split_of(records, parse_size(budget), seed, targets) for seed in range(seeds)]
+    names = {*BASES, *wanted.split(",")} if wanted else set(ARMS)
+    if unknown := names - set(ARMS):
+        raise click.UsageError(f"arms must be of {', '.join(ARMS)}, got {', '.join(sorted(unknown))}")
+    arms = [arm for arm in ARMS if arm in names and (spark or not ARMS[arm].on_spark)]
+    records = of_large_sources(records_of(pool, rows, skip))
+    splits = [split_of(records, parse_size(budget), seed) for seed in range(seeds)]
+    sources = [source for source in splits[0].held_out if source != LIKE_POOL]
+    with Results("quality", pool, results, ("datasketch", "data-selection", "apricot-select", "brotli")) as out:
+        out.say(describe(splits))
+        of = {"rows": rows, "skip": skip, "budget": splits[0].budget, "points": points}
+        keeping = Kept(out.path.with_suffix(".jsonl"), of)
+        runs, absent = measured(splits, arms, points, keeping)
+        for name, why in absent.items():
+            out.say(f"Absent: {name}, {why}.")
+        out.say(checks(splits[0]))
+        columns = list(runs["random"][0].figures)
+        out.table("what is chosen, means over seeds", ("arm", *columns), set_rows(runs, columns))
+        for learner in LEARNERS:
+            out.table(f"held-out bits per byte, {learner}", SUMMARY, learner_rows(learner, sources, runs))
+            out.table(
+                f"held-out bits per byte by source, {learner}", ("arm", *splits[0].held_out), source_rows(learner, runs)
+            )
+        out.table(
+            f"{NOISE:.0%} of the pool is noise, seed 0; guards as they are by default",
+            ("arm", "picks", "noise", "of bytes", "noise by kind"),
+            noise_rows(splits[0], [arm for arm in runs if not (ARMS[arm].on_spark or ARMS[arm].costly)], keeping),
+        )
+
+
+def describe(splits: Sequence[Split]) -> str:
     first = splits[0]
-    sums = max(split.held_out.check(split.samples[: 10 * MEASURED]) for split in splits)
-
-    out.print(machine())
-    out.print(
-        f"pool: {len(first.samples):,} samples of {len(first.held_out.sources)} sources, without copies, "
-        f"{format_bytes(sum(map(len, first.samples)))}; {format_bytes(first.budget)} chosen; {seeds} seeds"
-    )
-    out.print(f"the byte model's probabilities sum to 1 within {sums:.0e}")
-    results = {arm: [measured(split, subsets(split, arm)) for split in splits] for arm in ARMS}
-    out.print(arms_table(results))
-    out.print(sources_table(first.held_out.sources, results))
-    if pool:  # what was asked for was asked of chats
-        out.print(goals_table(first.held_out.sources, results))
-    for target in sorted(set(targets) & set(first.held_out.sources)):
-        out.print(target_table(target, splits, results))
-
-
-@dataclass(frozen=True)
-class Split:
-    """A pool and what was kept out of it, no prompt being on two sides."""
-
-    samples: list[bytes]  # without copies
-    sources: list[str]  # of each sample
-    held_out: HeldOut
-    questions: Mapping[str, list[bytes]]  # by target: prompts of that source that are in neither
-    budget: int  # bytes
-    seed: int
-
-
-def of_large_sources(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    prompts: dict[str, set[str]] = {}
-    for record in records:
-        prompts.setdefault(record["source"], set()).add(prompt(record))
-    return [record for record in records if len(prompts[record["source"]]) >= LEAST]
-
-
-def split_of(records: Sequence[Mapping[str, Any]], budget: int, seed: int, targets: Sequence[str]) -> Split:
-    pool: dict[bytes, str] = {}
-    held_out: dict[str, dict[bytes, None]] = {}  # dict for set: it keeps the order
-    questions: dict[str, dict[bytes, None]] = {}
-    for record, text in zip(records, rendered(records), strict=True):
-        source, asked = record["source"], prompt(record).encode()
-        digest = blake2b(asked, digest_size=8, salt=seed.to_bytes(8)).digest()
-        tenth = int.from_bytes(digest, "little") % TENTHS
-        if tenth == 0:
-            held_out.setdefault(source, {})[text] = None
-        elif tenth == 1 and source in targets:
-            questions.setdefault(source, {})[asked] = None
-        else:
-            pool.setdefault(text, source)
-    chance = np.random.default_rng(seed)
-    kept_out = {
-        source: [list(texts)[at] for at in chance.permutation(len(texts))[:MEASURED]]
-        for source, texts in sorted(held_out.items())
-    }
-    return Split(
-        samples=list(pool),
-        sources=list(pool.values()),
-        held_out=HeldOut(kept_out),
-        questions={source: list(texts) for source, texts in questions.items()},
-        budget=min(budget, sum(map(len, pool)) // POOL_PART),
-        seed=seed,
+    return (
+        f"{len(first.samples):,} samples of {len(first.held_out) - 1} sources, without copies, "
+        f"{format_bytes(sum(map(len, first.samples)))}; {format_bytes(first.budget)} chosen; {len(splits)} seeds; "
+        f"up to {MEASURED} held-out samples of a source, {len(first.held_out[LIKE_POOL])} drawn like the pool. "
+        f"Near copies: picks that have {NEAR:.0%} of byte 8-grams in common with another. Embedding coverage, seed 0: "
+        "mean cosine of samples drawn like the pool to the nearest pick."
     )
 
 
-def prompt(record: Mapping[str, Any]) -> str:
-    """What a person says first in ``record``."""
-    for message in record.get("conversations") or ():
-        if message["from"] == "human":
-            return str(message["value"])
-    return str(record.get("prompt", ""))
-
-
-def subsets(split: Split, arm: str, **more: Any) -> Iterator[Sequence[int]]:
-    """The positions that an arm picks; of a random arm several times."""
-    options = ARMS[arm]
-    if options is not None:
-        groups = split.sources if "mix" in options else None
-        yield list(select(split.samples, f"{split.budget}B", groups=groups, **options, **more))
-        return
-    quotas = equal_shares(split) if arm.startswith("equal") else None
-    for draw in range(DRAWS):
-        order = np.random.default_rng((split.seed, draw)).permutation(len(split.samples)).tolist()
-        if quotas is None:
-            yield within(split, order, split.budget)
-        else:
-            yield [
-                row
-                for source, quota in quotas.items()
-                for row in within(split, [row for row in order if split.sources[row] == source], quota)
-            ]
-
-
-def within(split: Split, order: Sequence[int], budget: float) -> Sequence[int]:
-    """As many of ``order`` as fit."""
-    return order[: int(np.searchsorted(np.cumsum([len(split.samples[row]) for row in order]), budget, side="right"))]
-
-
-def equal_shares(split: Split) -> dict[str, float]:
-    """Bytes of each source: the same of all; one that has less is taken whole, and the others share the rest."""
-    held = dict.fromkeys(split.held_out.sources, 0)
-    for text, source in zip(split.samples, split.sources, strict=True):
-        held[source] += len(text)
-    shares: dict[str, float] = {}
-    left = float(split.budget)
-    for source in sorted(held, key=held.__getitem__):
-        shares[source] = min(held[source], left / (len(held) - len(shares)))
-        left -= shares[source]
-    return shares
-
-
-@dataclass(frozen=True)
-class Result:
-    """An arm in one seed; of a random arm the mean of its draws."""
-
-    bits: Floats  # (sources,) held-out bits per byte
-    picks: float
-    ratio: float  # by zstd-19 with a wide window
-    seconds: float  # to choose
-    shares: Mapping[str, float] = field(default_factory=dict)  # of the bytes picked, by source
-
-
-def measured(split: Split, chosen: Iterator[Sequence[int]]) -> Result:
-    """What a model learns from the subsets of an arm."""
-    started = time.perf_counter()
-    picks = list(chosen)
-    seconds = (time.perf_counter() - started) / len(picks)
-    texts = [[split.samples[row] for row in rows] for rows in picks]
-    sizes = dict.fromkeys(split.held_out.sources, 0)
-    for row in (row for rows in picks for row in rows):
-        sizes[split.sources[row]] += len(split.samples[row])
-    return Result(
-        bits=np.mean([split.held_out.bits_per_byte(text) for text in texts], axis=0),
-        picks=float(np.mean([len(rows) for rows in picks])),
-        ratio=float(np.mean([wide_ratio(text) for text in texts])),
-        seconds=seconds,
-        shares={source: size / sum(sizes.values()) for source, size in sizes.items()},
+def checks(split: Split) -> str:
+    """Whether the learners are what they are said to be."""
+    texts = [split.samples[row] for row in ARMS["random"].pick(split, 0)]
+    return (
+        f"The byte model's probabilities sum to 1 within {HeldOut(split.held_out).check(texts):.0e}; zstd needs at "
+        f"most {Prefix(texts).worst_repeat(texts) // 8} bytes for a sample that the subset holds, wherever it stands."
     )
 
 
-Results = Mapping[str, Sequence[Result]]  # by arm, one for each seed
+def measured(
+    splits: Sequence[Split], arms: Sequence[str], points: int, keeping: Kept
+) -> tuple[Runs, Mapping[str, str]]:
+    """(what was found, by arm; why an arm or a measure is absent)."""
+    runs: dict[str, list[Found]] = {arm: [] for arm in arms}
+    absent: dict[str, str] = {}
+    for split in splits:
+        first = split is splits[0]
+        bench = Bench(split, HeldOut(split.held_out), None)
+        try:
+            if first and points:
+                bench.points = Embeddings(split.held_out[LIKE_POOL], points, import_module("embeddings").embedded)
+        except ImportError as error:
+            absent["embedding coverage"] = str(error)
+        for arm in arms:
+            if ARMS[arm].costly and not first:
+                continue
+            started = time.perf_counter()
+            try:
+                if ARMS[arm].on_spark:
+                    session()
+                for draw in range(-(-DRAWS // len(splits)) if ARMS[arm].drawn else 1):
+                    run = {"arm": arm, "seed": split.seed, "draw": draw}
+                    runs[arm].append(Found(split.seed, **keeping.of(run, partial(bench.found, arm, draw))))
+            except (ImportError, EngineError) as error:
+                absent[arm] = str(error).partition("\n")[0]
+                continue
+            click.echo(f"seed {split.seed}, {arm}: {time.perf_counter() - started:.0f} s", err=True)
+    return {arm: found for arm, found in runs.items() if found}, absent
 
 
-def mean_bits(results: Sequence[Result]) -> Floats:
-    """(sources,) held-out bits per byte over all seeds."""
-    bits: Floats = np.mean([result.bits for result in results], axis=0)
-    return bits
+def set_rows(runs: Runs, columns: Sequence[str]) -> Iterator[list[str]]:
+    """A row per arm: of what its subsets are made."""
+    for arm, found in runs.items():
+        yield [arm, *(_shown(column, [one.figures[column] for one in found]) for column in columns)]
 
 
-def change(results: Sequence[Result], base: Sequence[Result]) -> float:
-    """% by which the mean over sources is above that of ``base``."""
-    return float(100 * (mean_bits(results).mean() / mean_bits(base).mean() - 1))
+SUMMARY = ("arm", "mean over sources", "±", "to random", "worst", "to equal random", "worst", LIKE_POOL, "±")
 
 
-def arms_table(results: Results) -> Table:
-    """A row per arm: how well it predicts, and what it is."""
-    table = Table(
-        *("arm", "bits per byte", "±", "to random", "to equal random", "R", "picks", "seconds"),
-        title="held-out bits per byte, mean over sources; ± half the range over seeds",
-    )
-    for arm, runs in results.items():
-        means = [run.bits.mean() for run in runs]
-        table.add_row(
+def learner_rows(learner: str, sources: Sequence[str], runs: Runs) -> Iterator[list[str]]:
+    """A row per arm; ± is half the range over its subsets, worst the source with the highest quotient of means.
+
+    What an arm is held against are the random subsets of the splits that it was tried on.
+    """
+    own = slice(len(sources))
+    for arm, found in runs.items():
+        each = np.array([one.bits[learner] for one in found])  # (subsets, sources + 1)
+        cells = [arm, *_spread(each[:, own].mean(axis=1))]
+        for base in BASES:
+            seeds = {one.seed for one in found}
+            against = np.mean([one.bits[learner] for one in runs[base] if one.seed in seeds], axis=0)
+            quotients = each.mean(axis=0)[own] / against[own]
+            worst = int(quotients.argmax())
+            change = each[:, own].mean() / against[own].mean() - 1
+            cells += [f"{change:+.1%}", f"{quotients[worst] - 1:+.1%} {sources[worst]}"] if arm != base else ["", ""]
+        yield [*cells, *_spread(each[:, len(sources)])]
+
+
+def source_rows(learner: str, runs: Runs) -> Iterator[list[str]]:
+    """A row per arm, a column per source, and like the pool."""
+    for arm, found in runs.items():
+        yield [arm, *(f"{bits:.3f}" for bits in np.mean([one.bits[learner] for one in found], axis=0))]
+
+
+def spoiled(split: Split) -> tuple[Split, Mapping[bytes, str]]:
+    """(the split with noise in its pool, of which each source has its part; the kind of each noise sample)."""
+    made = noise(split.samples, round(len(split.samples) * NOISE / (1 - NOISE)), split.seed)
+    kinds = {text: kind for kind, texts in made.items() for text in texts}
+    drawn = np.random.default_rng(split.seed).choice(split.sources, len(kinds)).tolist()
+    return replace(split, samples=[*split.samples, *kinds], sources=[*split.sources, *drawn]), kinds
+
+
+def noise_rows(split: Split, arms: Sequence[str], keeping: Kept) -> Iterator[list[str]]:
+    """A row per arm: what of its picks is noise."""
+    pool, kinds = spoiled(split)
+
+    def found(arm: str) -> Json:
+        picks = [pool.samples[row] for row in ARMS[arm].pick(pool, 0)]
+        bad = [text for text in picks if text in kinds]
+        share = sum(map(len, bad)) / sum(map(len, picks))
+        return {"picks": len(picks), "of bytes": share, "kinds": Counter(kinds[text] for text in bad)}
+
+    for arm in arms:
+        kept = keeping.of({"arm": arm, "noise": NOISE}, partial(found, arm))
+        counts = kept["kinds"]
+        yield [
             arm,
-            f"{np.mean(means):.3f}",
-            f"{(max(means) - min(means)) / 2:.3f}",
-            *(f"{change(runs, results[base]):+.1f} %" for base in ("random", "equal random")),
-            f"{np.mean([run.ratio for run in runs]):.2f}",
-            f"{np.mean([run.picks for run in runs]):,.0f}",
-            f"{np.mean([run.seconds for run in runs]):.1f}",
-        )
-    return table
-
-
-def sources_table(sources: Sequence[str], results: Results) -> Table:
-    """A row per source, a column per arm."""
-    table = Table("source", *results, title="held-out bits per byte by source, mean over seeds")
-    for source, bits in zip(sources, np.transpose([mean_bits(runs) for runs in results.values()]), strict=True):
-        table.add_row(source, *(f"{value:.3f}" for value in bits))
-    return table
-
-
-def goals_table(sources: Sequence[str], results: Results) -> Table:
-    """A row per goal of issue 4: what was asked for and what is."""
-    table = Table("goal", "mean", "asked", "worst source", "asked", "met", title="goals")
-    for arm, base, below, above in GOALS:
-        mean = change(results[arm], results[base])
-        by_source = 100 * (mean_bits(results[arm]) / mean_bits(results[base]) - 1)
-        worst = int(np.argmax(by_source))
-        met = mean <= -below and (above is None or by_source[worst] <= above)
-        table.add_row(
-            f"{arm} to {base}",
-            f"{mean:+.1f} %",
-            f"{-below:+.1f} %",
-            f"{by_source[worst]:+.1f} % {sources[worst]}",
-            "" if above is None else f"{above:+.1f} %",
-            "yes" if met else "no",
-        )
-    return table
-
-
-def target_table(target: str, splits: Sequence[Split], results: Results) -> Table:
-    """What a target does to coverage: a row per strength, between random choice and no target."""
-    place = splits[0].held_out.sources.index(target)
-    runs = {"random": results["random"], "coverage, no target": results["coverage"]}
-    for strength in STRENGTHS:
-        runs[f"coverage, strength {strength:g}"] = [
-            measured(split, subsets(split, "coverage", target=split.questions[target], target_strength=strength))
-            for split in splits
+            f"{kept['picks']:,}",
+            f"{sum(counts.values()) / kept['picks']:.2%}",
+            f"{kept['of bytes']:.2%}",
+            ", ".join(f"{kind} {counts[kind]}" for kind in KINDS if kind in counts),
         ]
-    held = [split.sources.count(target) / len(split.sources) for split in splits]
-    table = Table(
-        *("arm", f"{target} in picks, bytes", f"bits per byte, {target}", "mean over sources"),
-        title=f"target: {len(splits[0].questions[target])} questions of {target} ({np.mean(held):.1%} of the pool)",
-    )
-    for arm, each in runs.items():
-        bits = mean_bits(each)
-        share = np.mean([run.shares[target] for run in each])
-        table.add_row(arm, f"{share:.1%}", f"{bits[place]:.3f}", f"{bits.mean():.3f}")
-    return table
+
+
+def _spread(values: Floats) -> tuple[str, str]:
+    return f"{values.mean():.3f}", f"{(values.max() - values.min()) / 2:.3f}" if len(values) > 1 else ""
+
+
+def _shown(column: str, values: Sequence[float]) -> str:
+    """The mean of those that are there."""
+    there = [value for value in values if not np.isnan(value)]
+    if not there:
+        return ""
+    mean = float(np.mean(there))
+    if column.startswith("R ") or column == "embedding coverage":
+        return f"{mean:.3f}"
+    if column == "near copies":
+        return f"{mean:.1%}"
+    return f"{mean:.1f}" if column == "seconds" else f"{mean:,.0f}"
 
 
 if __name__ == "__main__":

@@ -1,0 +1,47 @@
+"""Random subsets of as many bytes: what every choice is held against."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from pools import Split
+
+
+def at_random(split: Split, draw: int) -> list[int]:
+    """Positions drawn from all samples until the budget is full."""
+    return within(split, _order(split, draw), split.budget)
+
+
+def at_random_equal(split: Split, draw: int) -> list[int]:
+    """Positions drawn so that every source gets the same bytes."""
+    order = _order(split, draw)
+    return [
+        row
+        for source, quota in equal_shares(split).items()
+        for row in within(split, [row for row in order if split.sources[row] == source], quota)
+    ]
+
+
+def within(split: Split, order: Sequence[int], budget: float) -> list[int]:
+    """As many of ``order`` as fit."""
+    ends = np.cumsum([len(split.samples[row]) for row in order])
+    return list(order[: int(np.searchsorted(ends, budget, side="right"))])
+
+
+def equal_shares(split: Split) -> dict[str, float]:
+    """Bytes of each source: the same of all; one that has less is taken whole, and the others share the rest."""
+    held: dict[str, int] = {}
+    for text, source in zip(split.samples, split.sources, strict=True):
+        held[source] = held.get(source, 0) + len(text)
+    shares: dict[str, float] = {}
+    left = float(split.budget)
+    for source in sorted(held, key=held.__getitem__):
+        shares[source] = min(held[source], left / (len(held) - len(shares)))
+        left -= shares[source]
+    return shares
+
+
+def _order(split: Split, draw: int) -> list[int]:
+    order: list[int] = np.random.default_rng((split.seed, draw)).permutation(len(split.samples)).tolist()
+    return order
