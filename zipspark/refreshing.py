@@ -111,7 +111,9 @@ class Refresh:
             has_page = at.tables.subset.uri is not None and not at.config.dry_run  # a catalog has no place for files
             if has_page:
                 beside.submit(prepare)
-            progress = Progress(at.spark, quiet=at.config.quiet)
+            # Counted as the choice's are, behind one more; a dry run ends before the last.
+            count = len(STAGES) + (not at.config.dry_run)
+            progress = Progress(at.spark, quiet=at.config.quiet).within(1, of=count)
             with progress.stage("changes", 0, of=len(STAGES)):
                 changes, how = self._changes(stages)
             gone = changes.gone if changes else None

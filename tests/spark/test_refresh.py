@@ -14,6 +14,7 @@ import pytest
 from launching import once
 from pools import rows
 from pyspark.sql import functions as F
+from terminal import stages
 
 from zipspark import refresh_stream, refresh_subset
 from zipspark import refreshing as module
@@ -461,8 +462,12 @@ def test_the_command(stirred, appended, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out) == expected
     assert lake.files() == before
     assert run([*arguments]) == 0
-    said = capsys.readouterr().out
-    assert said.startswith("refresh 1 (append), corpus version 4, by feed\ncorpus  52 rows new, 2 changed, 2 deleted\n")
+    said = capsys.readouterr()
+    assert said.out.startswith(
+        "refresh 1 (append), corpus version 4, by feed\ncorpus  52 rows new, 2 changed, 2 deleted\n"
+    )
+    names = ["changes", "score", "look", "survey", "parts", "merge", "account", "write"]
+    assert stages(said.err) == [f"{number}/8 {name}" for number, name in enumerate(names, 1)]
     assert lake.subset() == appended.subset()
     assert run([*arguments, "--id-column", "key", "--rebuild", "--quiet"]) == 3
     assert "key" in capsys.readouterr().err

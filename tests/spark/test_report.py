@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import logging
 import os
 import random
 import shutil
@@ -16,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from launching import once
 from pools import WORDS, rows
+from terminal import stages
 
 import zipspark
 from zipspark import reporting, rerunning, selected
@@ -72,12 +75,26 @@ def out(whole, tmp_path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def full(whole, tmp_path_factory) -> reporting.Report:
-    return reporting.report(asked(whole), str(tmp_path_factory.mktemp("full") / "full.html"), full=True)
+def full_and_said(whole, tmp_path_factory) -> tuple[reporting.Report, str]:
+    logger, heard = logging.getLogger("zipspark"), logging.StreamHandler(io.StringIO())
+    level = logger.level
+    logger.addHandler(heard)
+    logger.setLevel(logging.INFO)
+    try:
+        file = str(tmp_path_factory.mktemp("full") / "full.html")
+        return reporting.report(asked(whole, quiet=False), file, full=True), heard.stream.getvalue()
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(heard)
 
 
-def asked(out: Path, **more) -> EngineOptions:
-    return EngineOptions(output=str(out), quiet=True, **more)
+@pytest.fixture(scope="module")
+def full(full_and_said) -> reporting.Report:
+    return full_and_said[0]
+
+
+def asked(out: Path, quiet: bool = True) -> EngineOptions:
+    return EngineOptions(output=str(out), quiet=quiet)
 
 
 def names_in(folder: Path) -> list[str]:
@@ -293,11 +310,19 @@ def test_full_shows_coverage_groups_and_what_parts_cost(full):
     assert MARKER not in json.dumps(said)
 
 
+def test_full_counts_its_stages(full_and_said):
+    choice = ["survey", "parts", "merge"]
+    names = ["score", "look", "compare", *choice, *choice, "report"]
+    assert stages(full_and_said[1]) == [f"{number}/10 {name}" for number, name in enumerate(names, 1)]
+
+
 @once
-def test_coverage_is_what_until_goes_by(pool, tmp_path):
+def test_coverage_is_what_until_goes_by(pool, tmp_path, caplog):
     out, limit = tmp_path / "out", ["--objective", "coverage", "--until", "coverage=0.7"]
     assert run(["select", str(pool), "--output", str(out), *limit, "--max-bad-fraction", "0.05", "--quiet"]) == 0
-    facts = reporting.report(asked(out), full=True).facts
+    with caplog.at_level(logging.INFO, "zipspark"):
+        facts = reporting.report(asked(out, quiet=False), full=True).facts
+    assert stages(caplog.text) == ["1/4 score", "2/4 look", "3/4 compare", "4/4 report"]  # there was one part
     assert facts.ranking == ()  # without marginal ratios there is no curve
     subset = next(curve for curve in facts.full.coverage if curve.name == "subset")
     assert subset.share[-1] >= 0.7
@@ -310,7 +335,9 @@ def test_coverage_is_what_until_goes_by(pool, tmp_path):
 def test_the_command_says_where_it_is(out, capsys):
     file = out.parent / "elsewhere" / "page.html"
     assert run(["report", str(out), "--output", str(file)]) == 0
-    assert capsys.readouterr().out == f"report: {file}\n"
+    said = capsys.readouterr()
+    assert said.out == f"report: {file}\n"
+    assert stages(said.err) == ["1/2 read", "2/2 report"]
     assert names_in(file.parent) == ["page.html"]
     assert run(["report", str(out), "--json", "--quiet"]) == 0
     assert json.loads(capsys.readouterr().out)["report"] == str(out / "report.html")
