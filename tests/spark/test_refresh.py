@@ -20,6 +20,7 @@ from zipspark import refresh_stream, refresh_subset
 from zipspark import refreshing as module
 from zipspark.cli import run
 from zipspark.errors import EngineError, InputError, UsageError
+from zipspark.storage import refreshes
 from zipspark.storage.deltas import FEED
 from zipspark.storage.refreshes import Conflict
 
@@ -315,6 +316,50 @@ def test_two_that_begin_at_once_make_one_subset(begun, tmp_path, monkeypatch):
     assert other[1].refresh == 0
     lake.check()
     assert lake.subset() == begun.subset()
+
+
+@once
+def test_one_that_lands_while_another_looks_is_no_error(stirred, appended, tmp_path, monkeypatch):
+    lake = stirred.copy(tmp_path)
+    other = []
+
+    def landing(read):
+        """Behind the first look, whatever is looked at, the other one comes, from beginning to end."""
+
+        def looked(*arguments, **options):
+            found = read(*arguments, **options)
+            if not other:
+                other.append(True)
+                other.append(elsewhere(lake.refresh))
+            return found
+
+        return looked
+
+    monkeypatch.setattr(refreshes, "_rows", landing(refreshes._rows))
+    monkeypatch.setattr(refreshes.Table, "history", landing(refreshes.Table.history))
+    assert lake.refresh().refresh is None
+    assert other[1].refresh == 1
+    lake.check()
+    assert lake.subset() == appended.subset()
+    assert len(lake.history()) == 2
+
+
+@once
+def test_a_ledger_whose_files_were_moved_is_read_where_it_is(stirred, appended, tmp_path):
+    lake = stirred.copy(tmp_path)
+    table = f"delta.`{lake.folder}/chosen_ledger`"
+    settings = {
+        "spark.databricks.delta.retentionDurationCheck.enabled": "false",
+        "spark.sql.sources.parallelPartitionDiscovery.parallelism": "2",  # tasks that look for files; else 10,000
+    }
+    with refreshes._settings(lake.spark, settings):
+        lake.spark.sql(f"OPTIMIZE {table} ZORDER BY (zip_id)").collect()
+        lake.spark.sql(f"VACUUM {table} RETAIN 0 HOURS").collect()
+    with pytest.raises(Exception, match=r"not exist|FileNotFound|FILE_NOT"):
+        lake.table("_ledger", lake.history()[-1]["ledger_version"]).collect()
+    lake.refresh()
+    lake.check()
+    assert lake.subset() == appended.subset()
 
 
 @once
