@@ -553,6 +553,27 @@ def test_its_report_stands_beside_and_is_made_anew(appended, tmp_path, capsys):
     assert "full is for what zipspark select wrote" in capsys.readouterr().err
 
 
+def test_of_a_catalogs_table_it_is_the_same_wherever_the_clock_is(appended, tmp_path, capsys):
+    lake, schema, file = appended, f"lake_{tmp_path.name}", tmp_path / "page.html"
+    zone = lake.spark.conf.get("spark.sql.session.timeZone")
+    lake.spark.sql(f"CREATE SCHEMA {schema} LOCATION '{tmp_path}/schema'")
+    try:
+        for suffix in ("", "_ledger", "_history"):
+            location = f"{lake.folder}/chosen{suffix}"
+            lake.spark.sql(f"CREATE TABLE {schema}.chosen{suffix} USING delta LOCATION '{location}'")
+        table = f"spark_catalog.{schema}.chosen"
+        assert run(["report", table, "--quiet"]) == 2
+        assert "--output FILE, as spark_catalog" in capsys.readouterr().err
+        lake.spark.conf.set("spark.sql.session.timeZone", "Asia/Tokyo")
+        assert run(["report", table, "--output", str(file), "--quiet"]) == 0
+    finally:
+        lake.spark.conf.set("spark.sql.session.timeZone", zone)
+        lake.spark.sql(f"DROP SCHEMA {schema} CASCADE")
+    again, then = shown(file), shown(lake.folder / "chosen_report.html")
+    assert sections(again) == sections(then)
+    assert again["foot"] == then["foot"]  # with the time of the refresh
+
+
 def sections(document: dict) -> list:
     return [one for one in document["sections"] if one["id"] in ("last", "came", "refreshes")]
 
