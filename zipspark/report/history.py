@@ -144,7 +144,7 @@ def _warning(facts: History, found: warning.Verdict | None) -> list[Block]:
     except UsageError as error:
         return [text(f"{caption} No picture: {error}.", "note")]
     svg = BytesIO()
-    figure.savefig(svg, format="svg", metadata={"Date": None})
+    figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None})
     source = f"data:image/svg+xml;base64,{b64encode(svg.getvalue()).decode()}"
     return [picture(source, caption)]
 
