@@ -116,11 +116,13 @@ def _full(result: Result, past: Rerun) -> Facts:
     with run.progress.stage("compare", 3, of=count):
         found = _material(result, run, looked.scores)
         size = pc.sum(found.picked["bytes"]).as_py()
+        groups, shown = clusters(found, run.stages.of("hashes"))
         fuller = Fuller(
             sets=baselines(found, size),
             coverage=coverage(found, _eye(run, looked), size, looked.pool.bytes),
             matrix=_matrix(run, looked),
-            clusters=clusters(found, run.stages.of("hashes")),
+            groups=groups,
+            clusters=shown,
             parts=None,
         )
     fuller = replace(fuller, parts=_parts_loss(run, looked, result.manifest, size))

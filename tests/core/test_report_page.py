@@ -139,6 +139,10 @@ def test_seconds_that_are_not_counted_are_named(no_charts, seconds, said):
     assert said in sections_of(facts(summary=summary(seconds=seconds)))["stages"]
 
 
+def test_near_copies_say_how_many_groups_there_are(no_charts):
+    assert "1 of 40 groups" in sections_of(facts(full=fuller()))["near-copies"]
+
+
 def test_without_full_its_sections_are_left_out_and_named_once(no_charts):
     html = page(facts())
     assert html.count("--full") == 1
