@@ -297,6 +297,8 @@ def test_full_shows_coverage_groups_and_what_parts_cost(full):
         assert list(curve.share) == sorted(curve.share)
         assert list(curve.bytes) == sorted(curve.bytes)
         assert 0 < curve.share[-1] <= 1
+    longest = max(len(text) for text in near_copies())
+    assert subset.bytes - longest < curves["random"].bytes[-1] <= subset.bytes  # it ends with the sample that fits
     assert set(computed.matrix["groups"]) == {"web", "books", "(none)"}
     assert computed.parts.parts == 4
     assert computed.parts.subset_bytes > 0

@@ -24,7 +24,8 @@ def coverage(facts: Facts, room: Room) -> list[Block]:
     ]
     said = (
         "How much of what the pool's samples share (weighted, as the objective coverage counts it) the first bytes of "
-        "a set hold. The steeper a line, the sooner the set says what the pool says."
+        "a set hold. The steeper a line, the sooner the set says what the pool says. Both sets have as many bytes, "
+        "but for the part of a sample that random has no room for."
     )
     return [chart(charts.coverage(curves), said, table([*words("set"), *numbers("bytes", "share")], rows, room))]
 
