@@ -419,7 +419,7 @@ class TestWhatIsRefused:
         lake = appended.copy(tmp_path)
         lake.sql(f"ALTER TABLE CORPUS SET TBLPROPERTIES ({FEED} = false)")
         before = lake.files()
-        with pytest.raises(InputError, match=r"change feed .* is off .*--rebuild"):
+        with pytest.raises(InputError, match=r"change feed .* is off .*: rebuild=True"):
             lake.refresh()
         assert lake.files() == before
 
@@ -427,14 +427,14 @@ class TestWhatIsRefused:
         lake = stirred.copy(tmp_path)
         shutil.rmtree(lake.corpus / "_change_data")
         before = lake.files()
-        with pytest.raises(InputError, match="no change feed of its versions 1 to 4 any more: --rebuild"):
+        with pytest.raises(InputError, match="no change feed of its versions 1 to 4 any more: rebuild=True"):
             lake.refresh()
         assert lake.files() == before
 
     def test_another_corpus_and_then_a_rebuild(self, lake, refused):
         shutil.rmtree(lake.corpus)
         lake.add(OLD[:60])
-        refused("is not the table of refresh 0: --rebuild")
+        refused("is not the table of refresh 0: rebuild=True")
         lake.refresh(rebuild=True, budget=5)
         lake.check()
         assert len(lake.subset()) == 5
@@ -445,7 +445,7 @@ class TestWhatIsRefused:
         lake.add(NEW[:1])
         lake.spark.sql(f"OPTIMIZE delta.`{lake.folder}/chosen`").collect()
         lake.spark.sql(f"DELETE FROM delta.`{lake.folder}/chosen` WHERE zip_rank = 3").collect()
-        refused(r"changed by something else since refresh 0 \(version \d: DELETE\): --rebuild")
+        refused(r"changed by something else since refresh 0 \(version \d: DELETE\): rebuild=True")
         lake.refresh(rebuild=True)
         last = lake.history()[-1]
         assert (last["rows"], last["mode"]) == (len(lake.subset()), "rebuild")

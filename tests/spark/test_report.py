@@ -25,6 +25,7 @@ from zipspark import reporting, rerunning, selected
 from zipspark.cli import run
 from zipspark.config import EngineOptions
 from zipspark.core.seen import lowest_share
+from zipspark.errors import InputError
 from zipspark.report.facts import MOST_TEXT, Facts
 from zipspark.spark import report_facts
 
@@ -225,6 +226,8 @@ def test_of_delta_tables_a_session_with_delta_is_asked_for(pool, tmp_path, monke
 def test_saved_from_python_it_is_there_too(spark, tmp_path):
     chosen = zipspark.select(spark.createDataFrame(rows(60)), 9)
     chosen.save(str(tmp_path / "out"), format="jsonl")
+    with pytest.raises(InputError, match="give another name, or overwrite=True to replace it"):
+        chosen.save(str(tmp_path / "out"))
     assert (tmp_path / "out" / "report.html").read_text() == chosen.report()
     assert repr(chosen).startswith("Selection(9 samples, ")
     assert run(["report", str(tmp_path / "out"), "--quiet"]) == 3  # its input is nowhere
