@@ -25,7 +25,6 @@ from zipspark.errors import EngineError
 from zipspark.failures import explain_spark_error, first_line
 from zipspark.spark.delta import check_delta, delta_coordinates, delta_settings, fetch_jars, holds_delta, jars_named
 from zipspark.spark.java import check_java
-from zipspark.spark.sorting import prepare_workers
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -146,7 +145,6 @@ def _start(engine: EngineOptions, delta: bool) -> SparkSession:
         settings |= _local_settings()
     if is_local or (starts_java and defaults.get("spark.master", "").startswith("local")):
         os.environ["PYSPARK_PYTHON"] = sys.executable  # workers are this very Python: on PATH there may be another
-        prepare_workers()
     settings = {key: value for key, value in settings.items() if key not in defaults} | engine.conf
     _check_reachable(remote or master or "")
     jars = jars_named(engine.jars or ())
