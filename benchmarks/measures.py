@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 
 from zipspark.core.grams import distinct, mix
 
-NEAR = 0.5  # two samples are near copies from this share of common byte 8-grams (Jaccard's)
+NEAR = 0.7  # two samples are near copies from this share of common byte 8-grams (Jaccard's), as deduplication has it
 NEAR_EVERY = 4  # one 8-gram in so many is looked at for that, chosen by its hash: the same ones in every sample
 
 Vectors = npt.NDArray[np.float32]  # (n, d) rows of length 1

@@ -80,8 +80,9 @@ def main(seeds: int, wanted: str, results: Path, **given: Any) -> None:
         out.say(bench.describe([run for found in runs.values() for run in found]))
         out.say(
             f"Means, ± half the range, of seeds: {seeds}; differences are taken within a seed. L is the mean loss of "
-            "the first epoch, nats per token; R that of zstd -19 with a wide window. Worst: the source with the highest "
-            "difference. Before the end of a run its rate is still high, so that points along it are above their best."
+            "the first epoch, nats per token; R that of zstd -19 with a wide window. Worst: the source with the "
+            "highest difference. Before its end a run's rate is still high: on the way it has not reached what a "
+            "shorter run would have."
         )
         out.table("held-out bits per byte at the end", SUMMARY, summary_rows(runs))
         sources = list(at_end(runs["random"][0]))
