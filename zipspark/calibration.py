@@ -31,6 +31,7 @@ from zipspark.core.sketch import HEAD_BYTES, Sketch
 from zipspark.core.tokens import TokenCounter
 from zipspark.entropy.streams import Stream
 from zipspark.forecast import Rates
+from zipspark.limits import NO_GROUP
 from zipspark.spark.batches import batch, spark_schema
 from zipspark.spark.corpus import read_corpus
 from zipspark.spark.samples import seen
@@ -66,13 +67,16 @@ class Selecting:
     that between half and whole.
     """
 
-    def __init__(self, samples: pa.Table, config: SelectConfig, eye: Eye, sample: Mapping[str, bytes]) -> None:
+    def __init__(
+        self, samples: pa.Table, config: SelectConfig, eye: Eye, sample: Mapping[str, bytes], quota: Quota
+    ) -> None:
         self._rows = samples
         self._config = config
+        self._quota = quota  # of the whole pool
         self._lens = eye.lens if config.objective == "coverage" else None
         self._header = trained_header(config, list(sample.values()))
         self.bytes = int(sum(samples["bytes"].to_pylist()))  # of text
-        self._took: dict[tuple[int, float], _Took] = {}
+        self._took: dict[tuple[int, float, bool], _Took] = {}
 
     def seconds(self, size: float, share: float) -> float:
         """Of ranking ``size`` bytes, of which ``share`` is picked."""
@@ -94,7 +98,8 @@ class Selecting:
         It grows with what is chosen: short samples are the first to say nothing new. So from a quarter of the sample to
         all of it, and from there on, though no faster than that.
         """
-        found = (self._timed(one_in, share) for one_in in (4, 1))
+        by_group = bool(self._quota.named) and self._quota.unit == self._unit
+        found = (self._timed(one_in, share, by_group) for one_in in (4, 1))
         quarter, whole = (took.bytes / max(took.rows, 1) for took in found)
         if size <= self.bytes or len(self._rows) < 100:
             return whole
@@ -107,21 +112,33 @@ class Selecting:
         found = spark.range(0, cores, 1, cores).mapInArrow(task.on_executor, spark_schema(_TOOK)).toArrow()
         return float(np.clip(np.median(found["seconds"].to_numpy()) / max(alone, 1e-9), 0.25, 4.0))
 
-    def _timed(self, one_in: int, share: float) -> _Took:
-        """Asked for more than once, measured once."""
-        if (one_in, share) not in self._took:
-            self._took[one_in, share] = self._task(one_in, share)()
-        return self._took[one_in, share]
+    @property
+    def _unit(self) -> Literal["rows", "bytes", "tokens"]:
+        unit = self._config.budget.unit if self._config.budget else "rows"
+        return "rows" if unit == "share" or self._config.selector == "multistage" else unit
 
-    def _task(self, one_in: int, share: float) -> _Rank:
-        """Ranking every so many rows of the sample, for ``share`` of them."""
-        unit: Any = self._config.budget.unit if self._config.budget else "rows"
+    def _timed(self, one_in: int, share: float, by_group: bool = False) -> _Took:
+        """Asked for more than once, measured once."""
+        if (one_in, share, by_group) not in self._took:
+            self._took[one_in, share, by_group] = self._task(one_in, share, by_group)()
+        return self._took[one_in, share, by_group]
+
+    def _task(self, one_in: int, share: float, by_group: bool = False) -> _Rank:
+        """Ranking every so many rows of the sample, for ``share`` of them; ``by_group``: as the quota shares it out.
+
+        For the time of a root it is not: candidates hold of each group what the root needs, a sample may not.
+        """
         choice = choice_of(self._config)
         if choice.selector == "multistage":  # what is chosen is much the same, at another price
-            choice, unit = choice.model_copy(update={"selector": "lazy", "preset": "default"}), "rows"
+            choice = choice.model_copy(update={"selector": "lazy", "preset": "default"})
         rows = self._rows.take(np.arange(0, len(self._rows), one_in))
-        columns = rows.select(["view", "bytes", "content", "tokens", "worth"]).combine_chunks()
-        return _Rank(columns, "rows" if unit == "share" else unit, share, choice, self._lens, self._header)
+        columns = rows.select(["view", "bytes", "content", "tokens", "worth", "group"]).combine_chunks()
+        floors, caps = (
+            {group: amount / self._quota.amount for group, amount in of.items()} if by_group else {}
+            for of in (self._quota.floors, self._quota.caps)
+        )
+        quota = Quota(self._unit, share, floors, caps)
+        return _Rank(columns, quota, choice, self._lens, self._header)
 
     def _rounds(self, size: float, share: float) -> float:
         """Of the paper's rounds: how many candidates they compress, and how many bytes a second that is."""
@@ -152,8 +169,7 @@ class _Rank:
     """Ranks some samples, here or in a task."""
 
     rows: pa.Table
-    unit: Literal["rows", "bytes", "tokens"]
-    share: float
+    quota: Quota  # its amount in shares of all rows, floors and caps in shares of the amount
     choice: Choice
     lens: Lens | None
     header: bytes
@@ -165,9 +181,14 @@ class _Rank:
             sizes=rows["bytes"].to_numpy(),
             ids=[f"{content}-{at:09}" for at, content in enumerate(rows["content"].to_pylist())],
             tokens=rows["tokens"].to_numpy() if rows["tokens"].null_count == 0 else None,
+            groups=rows["group"].fill_null(NO_GROUP).to_pylist(),
             worth=rows["worth"].fill_null(1.0).to_numpy(),
         )
-        quota = Quota(self.unit, max(1.0, self.share * float(offer.taken(self.unit).sum())))
+        amount = max(1.0, self.quota.amount * float(offer.taken(self.quota.unit).sum()))
+        floors, caps = (
+            {group: share * amount for group, share in of.items()} for of in (self.quota.floors, self.quota.caps)
+        )
+        quota = Quota(self.quota.unit, amount, floors, caps)
         started = time.perf_counter()
         ranking = rank(offer, quota, self.choice, lens=self.lens, header=self.header)
         return _Took(time.perf_counter() - started, len(ranking), int(ranking.sizes.sum()))

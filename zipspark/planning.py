@@ -91,7 +91,7 @@ def plan_to(config: SelectConfig) -> Planned:
         pool = _survey(sample, config)
         with progress.stage("survey", 3, of=len(STAGES)):
             planned, refused = _tree(pool, config)
-        selecting = Selecting(_rankable(sample.offered, config), config, looked.eye, looked.sample)
+        selecting = Selecting(_rankable(sample.offered, config), config, looked.eye, looked.sample, planned.quota)
         engine = engine_of(spark)
         texts = sample.offered["text"].to_pylist()
         share = min(1.0, planned.budget.amount / max(pool.total(planned.budget.unit), 1))

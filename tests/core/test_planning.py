@@ -17,6 +17,7 @@ from zipspark.calibration import Selecting
 from zipspark.config import SelectConfig
 from zipspark.core.presets import content_hash
 from zipspark.core.seen import Eye
+from zipspark.core.selection import Quota
 from zipspark.errors import InputError
 from zipspark.forecast import Rates, Work, forecast
 from zipspark.options import layered
@@ -156,6 +157,9 @@ def test_spread_reaches_both_ends():
 # --- rates ---------------------------------------------------------------------------------------------------------
 
 
+ALL_ALIKE = Quota("rows", 100)
+
+
 def offered(count: int, **columns) -> pa.Table:
     made = [text.encode() for text in texts(count)]
     return pa.table(
@@ -164,15 +168,16 @@ def offered(count: int, **columns) -> pa.Table:
             "bytes": pa.array([len(text) for text in made], pa.int64()),
             "tokens": pa.array([None] * count, pa.int64()),
             "worth": pa.array([None] * count, pa.float64()),
+            "group": pa.array(["long" if len(text) > 100 else "short" for text in made]),
             "view": pa.array(made, pa.binary()),
         }
         | columns
     )
 
 
-def selecting(count: int = 2000, **options) -> Selecting:
+def selecting(count: int = 2000, quota: Quota = ALL_ALIKE, **options) -> Selecting:
     config = layered(SelectConfig, {"budget": 100, **options})
-    return Selecting(offered(count), config, Eye(config, None), {})
+    return Selecting(offered(count), config, Eye(config, None), {}, quota)
 
 
 def test_more_bytes_take_longer_and_no_less_than_in_proportion():
@@ -187,6 +192,13 @@ def test_picks_are_as_long_as_the_sample_says():
     mean = ranks.bytes / 2000
     assert ranks.mean(ranks.bytes, 1.0) == pytest.approx(mean)
     assert ranks.mean(100 * ranks.bytes, 0.1) <= max(mean, ranks.mean(ranks.bytes, 0.1))
+
+
+@pytest.mark.parametrize(("group", "unit"), [("long", "rows"), ("short", "rows"), ("long", "bytes")])
+def test_picks_are_as_long_as_those_of_the_groups_they_are_shared_out_to(group, unit):
+    alone = Quota(unit, 1000, {group: 1000}, {"long": 0, "short": 0, group: 1000})
+    ranks = selecting(budget={"rows": 1000, "bytes": "1000B"}[unit], quota=alone)
+    assert (ranks.mean(ranks.bytes, 0.1) > 100) == (group == "long")
 
 
 def test_rounds_cost_what_they_compress():
