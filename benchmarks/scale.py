@@ -75,7 +75,8 @@ def main(
         for budget in budgets:
             runs[budget] = []
             for count, path in zip(counts, inputs, strict=True):
-                runs[budget].append(measured(path, count, budget, cores, flags))
+                runs[budget].append(run := measured(path, count, budget, cores, flags))
+                click.echo(f"{run}", err=True)  # tables come at the end, and the last pool takes longest
             _tables(out, budget, runs[budget])
         if len(counts) > 1:
             projected(out, runs[budgets[0]], inputs[-1])
