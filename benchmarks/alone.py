@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,15 +29,21 @@ class Cost:
 def alone(work: Callable[[], Any]) -> tuple[Any, Cost]:
     """(what ``work`` returns, what it took); it and its result must be picklable.
 
-    The start of the process and the way of ``work`` into it are not counted, imports that ``work`` makes are.
+    The start of the process and the way of ``work`` into it are not counted, imports that ``work`` makes are. Temporary
+    files go with the process, however it ends.
 
     Raises:
         ImportError: from the work.
         RuntimeError: the work failed in another way, or its process was killed.
     """
+    with tempfile.TemporaryDirectory() as folder:
+        return _alone(work, folder)
+
+
+def _alone(work: Callable[[], Any], folder: str) -> tuple[Any, Cost]:
     context = get_context("spawn")
     here, there = context.Pipe()
-    process = context.Process(target=_do, args=(there, work))
+    process = context.Process(target=_do, args=(there, work, folder))
     process.start()
     there.close()
     family = _Family(process.pid or 0)
@@ -57,8 +64,9 @@ def alone(work: Callable[[], Any]) -> tuple[Any, Cost]:
     return result, Cost(seconds, max(family.cpu_seconds, waited_for) - before, family.peak)
 
 
-def _do(there: Connection, work: Callable[[], Any]) -> None:
+def _do(there: Connection, work: Callable[[], Any], folder: str) -> None:
     """What the process does."""
+    tempfile.tempdir = os.environ["TMPDIR"] = folder
     result, failure = None, None
     there.send(_with_waited_for())
     started = time.perf_counter()
