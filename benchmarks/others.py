@@ -112,6 +112,8 @@ class _Weighed:
 
     def filling(self, draw: int) -> list[int]:
         """Positions that fill the budget to less than a sample of mean size."""
+        from joblib.externals.loky import get_reusable_executor
+
         budget, mean = self._split.budget, float(self._sizes.mean())
         fits: list[int] = []
         room, too_many = budget, self._offered  # the package draws fewer than all
@@ -124,6 +126,8 @@ class _Weighed:
                 fits, room = rows, budget - size
             else:
                 too_many = guess
+        # The package's workers wait five minutes for more, and a process that ends waits for them.
+        get_reusable_executor().shutdown()
         return fits
 
     def _drawn(self, count: int, draw: int) -> list[int]:
