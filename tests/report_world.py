@@ -76,6 +76,7 @@ def fuller(text: str | None = "the cat sat on the mat", other: str | None = "the
         sets=(set_line("longest", 20, 100_000, 2.8), set_line("lowest own ratio", 300, 100_000, 3.1)),
         coverage=(Coverage("subset", (50_000, 100_000), (0.3, 0.5)), Coverage("random", (50_000, 100_000), (0.2, 0.3))),
         matrix=matrix(tuple(GROUPS)),
+        groups=40,
         clusters=(Cluster(30, 3000, 1, 9.5, (example(0, text), example(1, other))),),
         parts=PartsLoss(4, 4, 500_000, 50_000, 2.0, 2.02, 0.9),
     )

@@ -37,6 +37,7 @@ from zipspark.storage.cleaning import leftovers, remove
 from zipspark.storage.output import REPORT
 from zipspark.storage.places import Place, redact_all
 from zipspark.units import format_bytes
+from zipspark.wording import by_flags
 
 OUT = click.argument("output", metavar="OUT", shell_complete=completing(files=True))
 
@@ -227,7 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def run(arguments: Sequence[str] | None = None) -> int:
     """The same, returning the exit code (a Databricks wheel task must return plainly)."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    with log_on_stderr() as ended:
+    with by_flags(), log_on_stderr() as ended:
         return ended(_run(arguments))
 
 

@@ -79,7 +79,7 @@ def _names(key: str, field: FieldInfo) -> str:
 def _flag(field: FieldInfo) -> dict[str, Any]:
     """How click shows one option. Values are taken as text: `zipspark.config` is what checks them."""
     flag: dict[str, Any] = {"section": shown(field)["section"], "help": field.description, "default": None}
-    choices = [choice for choice in typing.get_args(field.annotation) if isinstance(choice, str)]
+    choices = _choices(field)
     flag["shell_complete"] = completing(choices, files=_is_place(shown(field)["metavar"]))
     kinds = [_plain(kind) for kind in (field.annotation, *typing.get_args(field.annotation))]
     if is_switch(field):
@@ -92,6 +92,14 @@ def _flag(field: FieldInfo) -> dict[str, Any]:
         default = {True: "on", False: "off"}[field.default] if isinstance(field.default, bool) else field.default
         flag["help"] += f"  [default: {default}]"
     return flag | {"type": str, "metavar": metavar}
+
+
+def _choices(field: FieldInfo) -> list[str]:
+    """The words that a value is one of; none where it may be any."""
+    if field.annotation is bool:
+        return ["on", "off"]
+    kinds = (field.annotation, *typing.get_args(field.annotation))  # of one that may be null the second is the Literal
+    return [word for kind in kinds if typing.get_origin(kind) is typing.Literal for word in typing.get_args(kind)]
 
 
 def completing(words: Sequence[str] = (), files: bool = False) -> Callable[..., list[CompletionItem]]:

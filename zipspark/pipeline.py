@@ -80,9 +80,9 @@ def select(
     if (spark or frame is not None) and (misplaced := options.keys() & {"master", "remote", "conf", "jars"}):
         raise UsageError(f"{min(misplaced)} must be set on the session that is given, or no session be given")
     frames = {name: options.pop(name) for name in BESIDE if isinstance(options.get(name), DataFrame)}
-    config = layered(SelectConfig, {"budget": budget, "input": tuple(names), **options})
-    check_select(config, targeted="target" in frames)
     with explained():
+        config = layered(SelectConfig, {"budget": budget, "input": tuple(names), **options})
+        check_select(config, targeted="target" in frames)
         found = resolve(config.input) if frame is None else frame
         beside: References = frames | {
             name: references.find(name, getattr(config, name)) for name in BESIDE if name not in frames

@@ -48,10 +48,10 @@ def refresh_subset(spark: SparkSession | None = None, **options: Any) -> Refresh
 
 def refresh_to(config: RefreshConfig, given: SparkSession | None = None) -> Refreshed:
     """``zipspark refresh``. What another refresh, killed, has left undone is done first."""
-    check_refresh(config)
-    assert config.corpus is not None
-    assert config.subset is not None
     with explained():
+        check_refresh(config)
+        assert config.corpus is not None
+        assert config.subset is not None
         tables = Tables.of(Table.parse(config.subset))
         source = resolve((config.corpus,))
         if source.table is None:

@@ -28,7 +28,7 @@ from zipspark.spark.rows import OWN
 from zipspark.spark.subset import subset as subset_of
 from zipspark.storage.deltas import Table
 from zipspark.storage.inputs import Source
-from zipspark.storage.refreshes import Tables
+from zipspark.storage.refreshes import Tables, moved
 from zipspark.storage.stages import Stages
 from zipspark.units import Budget
 
@@ -84,7 +84,8 @@ class Standing:
     def ledger(self) -> DataFrame:
         """As the last refresh left it."""
         assert self.last is not None
-        return self.tables.ledger.read(self.spark, self.last["ledger_version"])
+        ledger = self.tables.ledger
+        return ledger.read(self.spark, moved(self.spark, ledger, self.last["ledger_version"]))
 
     def staying(self, gone: DataFrame | None) -> DataFrame:
         """The rows of the subset that are in the corpus as they were."""

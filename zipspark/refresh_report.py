@@ -23,6 +23,7 @@ from zipspark.report.history import History, judged
 from zipspark.report.page import history_page, prepared
 from zipspark.running import explained, hide_texts
 from zipspark.spark.corpus import read_corpus
+from zipspark.spark.report_facts import example
 from zipspark.spark.session import get_session
 from zipspark.storage.deltas import Table
 from zipspark.storage.inputs import is_path
@@ -72,19 +73,7 @@ def came(rows: DataFrame, config: RefreshConfig) -> tuple[Example, ...]:
     known = rows.select(*(F.col(of).alias(name) for name, of in columns.items()))
     first = known.orderBy("rank").limit(_SHOWN).toArrow().to_pylist()
     texts = _texts(rows.where(F.col("zip_id").isin([row["zip_id"] for row in first])), config)
-    return tuple(
-        Example(
-            zip_id=row["zip_id"],
-            group=texts[row["zip_id"]]["group"],
-            bytes=texts[row["zip_id"]]["bytes"] or 0,
-            ratio=row["ratio"],
-            rank=row["rank"],
-            marginal_ratio=row["marginal_ratio"],
-            text=texts[row["zip_id"]]["text"],
-            left_out=max(0, (texts[row["zip_id"]]["characters"] or 0) - MOST_TEXT),
-        )
-        for row in first
-    )
+    return tuple(example(row | texts[row["zip_id"]]) for row in first)
 
 
 def _texts(few: DataFrame, config: RefreshConfig) -> dict[str, dict[str, Any]]:

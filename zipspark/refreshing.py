@@ -111,7 +111,9 @@ class Refresh:
             has_page = at.tables.subset.uri is not None and not at.config.dry_run  # a catalog has no place for files
             if has_page:
                 beside.submit(prepare)
-            progress = Progress(at.spark, quiet=at.config.quiet)
+            # Counted as the choice's are, behind one more; a dry run ends before the last.
+            count = len(STAGES) + (not at.config.dry_run)
+            progress = Progress(at.spark, quiet=at.config.quiet).within(1, of=count)
             with progress.stage("changes", 0, of=len(STAGES)):
                 changes, how = self._changes(stages)
             gone = changes.gone if changes else None
@@ -123,12 +125,13 @@ class Refresh:
                 return done
             with progress.stage("write", 7, of=len(STAGES)):
                 ratio = beside.submit(tagged(at.spark, self._ratio), choice, gone, done.bytes)
-                shown = beside.submit(tagged(at.spark, self._shown), choice.come)
+                shown = beside.submit(tagged(at.spark, self._shown), choice.come) if has_page else None
                 version = self._write_subset(choice.come, moves.leaving)
                 ledger = self._write_ledger(choice.decided, gone, moves.leaving is None)
                 done = replace(done, ratio_after=ratio.result())
                 row = self._write_history(done, version, ledger, time.monotonic() - started)
-                done = replace(done, report=self._write_report(row, shown))
+                if shown is not None:
+                    done = replace(done, report=self._write_report(row, shown))
         return done
 
     def _changes(self, stages: Stages) -> tuple[Changes | None, str]:
@@ -222,7 +225,7 @@ class Refresh:
 
     def _shown(self, come: DataFrame | None) -> tuple[Example, ...]:
         """What a report shows of the rows that come."""
-        if come is None or self.at.tables.subset.uri is None:
+        if come is None:
             return ()
         return came(come.where(F.col("zip_refresh") == self.at.number), self.at.config)
 
@@ -231,8 +234,7 @@ class Refresh:
         name = f"{self.at.tables.subset}{SUFFIX}"
         try:
             place = place_of(self.at.tables.subset)
-            if place is None:
-                return None
+            assert place is not None
             facts = History(str(self.at.tables.subset), (*self.at.history, row), shown.result())
             place.write_whole(history_page(facts).encode())
             return str(place)

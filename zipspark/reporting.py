@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from zipspark.choosing import STAGES, Looked, Run, looked_at, picked
+from zipspark.choosing import Looked, Run, looked_at, picked
 from zipspark.config import EngineOptions, MatrixConfig, SelectConfig, choice_of
 from zipspark.core.lens import Lens
 from zipspark.core.seen import Eye, counted_below, lowest_share
@@ -43,6 +43,8 @@ from zipspark.units import Budget, parse_size
 _PARTS_BYTES = 8 * 10**6  # of the pool, on which it is measured what parts cost
 _MOST_PARTS = 32
 _ROOM = 256 * 10**6  # bytes: more than all candidates of that are
+_STAGES = 4  # of a full report: score, look, compare, report
+_OF_PARTS = 6  # more, where the run had parts: survey, parts and merge, twice
 
 
 @dataclass(frozen=True)
@@ -108,20 +110,23 @@ def _plain(result: Result, past: Rerun) -> Facts:
 
 def _full(result: Result, past: Rerun) -> Facts:
     """The same, with what is computed for it."""
-    run = past.run
+    count = _STAGES + (_OF_PARTS if result.manifest["parts"] > 1 else 0)
+    run = replace(past.run, progress=past.run.progress.within(0, of=count))
     looked = looked_at(run, past.source, past.beside)
-    with run.progress.stage("compare", 3, of=len(STAGES)):
+    with run.progress.stage("compare", 3, of=count):
         found = _material(result, run, looked.scores)
         size = pc.sum(found.picked["bytes"]).as_py()
+        groups, shown = clusters(found, run.stages.of("hashes"))
         fuller = Fuller(
             sets=baselines(found, size),
             coverage=coverage(found, _eye(run, looked), size, looked.pool.bytes),
             matrix=_matrix(run, looked),
-            clusters=clusters(found, run.stages.of("hashes")),
+            groups=groups,
+            clusters=shown,
             parts=None,
         )
     fuller = replace(fuller, parts=_parts_loss(run, looked, result.manifest, size))
-    with run.progress.stage("report", 7, of=len(STAGES)):
+    with run.progress.stage("report", count, of=count):
         return facts_of(_summary(result.manifest), result.manifest, found, fuller)
 
 
@@ -184,14 +189,15 @@ def _parts_loss(run: Run, looked: Looked, manifest: Mapping[str, Any], size: int
     sample = replace(looked, samples=few, pool=pool, kept=None)
     parts = min(manifest["parts"], _MOST_PARTS)
 
-    def chosen_in(count: int) -> tuple[set[str], int, float]:
+    def chosen_in(count: int, before: int) -> tuple[set[str], int, float]:
         """Ids, bytes and ratio; the stages that they lie in are the next one's too."""
         config = run.config.model_copy(update=plain | {"parts": count})
-        picks = picked(replace(run, config=config), sample).picks
+        progress = run.progress.within(before, of=_STAGES + _OF_PARTS)
+        picks = picked(replace(run, config=config, progress=progress), sample).picks
         ratio = ratio_of(at_places(looked.scores, picks.table), picks.bytes)
         return {*picks.picked["zip_id"].to_pylist()}, picks.bytes, ratio
 
-    one, many = chosen_in(1), chosen_in(parts)
+    one, many = chosen_in(1, before=1), chosen_in(parts, before=4)  # a choice counts score and look too
     common = len(one[0] & many[0]) / len(one[0])
     return PartsLoss(manifest["parts"], parts, pool.bytes, one[1], one=one[2], many=many[2], common=common)
 

@@ -28,6 +28,7 @@ from zipspark.spark.delta import check_delta
 from zipspark.spark.session import get_session
 from zipspark.storage.inputs import Source, located
 from zipspark.storage.places import SECRET_NAME, redact_all
+from zipspark.wording import worded
 
 logger = logging.getLogger("zipspark")
 
@@ -36,9 +37,10 @@ _hides: ContextVar[bool] = ContextVar("zipspark_hides", default=False)  # whethe
 
 @contextmanager
 def explained(hide_text: bool = False) -> Iterator[None]:
-    """One run. What Spark raises in it becomes zipspark's own error; no error says a password or a key.
+    """One run. What Spark raises in it becomes zipspark's own error, which names options as the caller knows them.
 
-    Nor, with ``hide_text`` or where `start_session` was told to hide it, the text of a sample.
+    No error says a password or a key, nor, with ``hide_text`` or where `start_session` was told to hide it, the text
+    of a sample.
     """
     hides = _hides.set(_hides.get() or hide_text)
     try:
@@ -49,11 +51,11 @@ def explained(hide_text: bool = False) -> Iterator[None]:
         ours = _said_again(error, hide)
         if ours is None:
             raise
-        message = redact_all(str(ours))
+        message = worded(redact_all(str(ours)))
         if ours is error and message == str(error) and not hide:
             raise
         # Where nobody catches it, Python prints an error with its cause, all that Spark said.
-        is_clean = not hide and redact_all(str(error)) == str(error)
+        is_clean = ours is not error and not hide and redact_all(str(error)) == str(error)
         raise type(ours)(message) from (error if is_clean else None)
     finally:
         _hides.reset(hides)

@@ -9,8 +9,11 @@ import os
 import re
 import shutil
 from dataclasses import replace
+from io import BytesIO
 
+import numpy as np
 import pytest
+from matplotlib.image import imread
 from report_world import GROUPS, HOSTILE, example, facts, fuller, history, hostile, summary
 
 from zipspark.report import page as pages
@@ -211,7 +214,9 @@ def test_near_copies_stand_side_by_side_with_what_differs_marked(opened):
 def test_a_refreshed_subset_has_its_picture_and_its_chart(opened, scheme):
     page = opened(history(2.1, 2.2, 2.15, 2.12, 3.0), scheme=scheme)
     assert page.locator(".plot svg path").count() > 5
-    assert page.locator(".picture img").evaluate("image => image.complete && image.naturalWidth") > 300
+    picture = page.locator(".picture img")
+    assert picture.evaluate("image => image.complete && image.naturalWidth") > 300
+    assert (brightness(picture).mean() < 0.2) == (scheme == "dark")
     assert page.locator("p.warning").inner_text().startswith("watch: 3.000 is above all 4 past versions")
     unfold(page)
     assert HOSTILE[0] in section(page, "came").inner_text()
@@ -231,6 +236,25 @@ def test_a_phone_needs_no_sideways_scrolling(opened, shown):
     assert page.evaluate("document.documentElement.scrollWidth") == 360
     for plot in page.locator(".plot svg").all():
         assert plot.bounding_box()["width"] > 200
+
+
+def test_a_table_that_does_not_fit_shows_that_it_can_be_scrolled(opened):
+    table = section(opened(facts(), width=360), "sets").locator(".scroll")
+
+    def shaded() -> tuple[bool, bool]:
+        """Whether there is a shade at its left, at its right."""
+        seen = brightness(table)
+        middle = seen[:, seen.shape[1] // 2].max()
+        return seen[:, 0].max() < middle - 0.05, seen[:, -1].max() < middle - 0.05
+
+    assert shaded() == (False, True)
+    table.evaluate("element => { element.scrollLeft = 1000; }")
+    assert shaded() == (True, False)
+
+
+def brightness(shown) -> np.ndarray:
+    """(height, width) of what is on the screen, 0 to 1."""
+    return imread(BytesIO(shown.screenshot()))[:, :, :3].mean(axis=2)
 
 
 def luminance(color: str) -> float:

@@ -14,6 +14,8 @@ from zipspark.cli import run
         (["zipspark", "select", "--objective", ""], ["plain,ratio", "plain,coverage"]),
         (["zipspark", "select", "--objective", "c"], ["plain,coverage"]),
         (["zipspark", "select", "--preset", "p"], ["plain,paper"]),
+        (["zipspark", "select", "--guard", "o"], ["plain,on", "plain,off"]),
+        (["zipspark", "entropy", "fit", "--codec", "z"], ["plain,zlib", "plain,zstd"]),
         (["zipspark", "select", "pool"], ["file,pool"]),
         (["zipspark", "select", "--anchor", ""], ["file,"]),
         (["zipspark", "select", "--config", "conf/"], ["file,conf/"]),

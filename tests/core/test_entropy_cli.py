@@ -205,9 +205,12 @@ def test_check_draws_the_versions_and_the_band_where_there_is_one(log, tmp_path,
     picture, band = tmp_path / "v6.png", tmp_path / "v6-loss.png"
     assert called("check", "--log", log, "--plot", picture, "--quiet") == (10, "", "")
     assert [file.read_bytes()[:6] for file in (picture, band)] == [PNG, PNG]
-    band.unlink()
+    other = tmp_path / "other-loss.png"
+    other.write_bytes(b"somebody's")
     code, said, _ = called("check", "--log", log, "--version", "v2", "--plot", picture)
-    assert (code, "no picture of losses: " in said, band.exists()) == (0, True, False)
+    assert (code, "no picture of losses: " in said, band.exists()) == (0, True, False)  # the one of v6 is not v2's
+    assert picture.read_bytes()[:6] == PNG
+    assert other.exists()
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ import sys
 import pytest
 from report_world import HOSTILE, history
 
+from zipspark.entropy.law_figures import figure_of_versions
+from zipspark.report import history as module
 from zipspark.report import page as pages
 from zipspark.report.history import History, judged
 from zipspark.report.page import LIMIT, history_page
@@ -78,3 +80,12 @@ def test_of_many_refreshes_the_page_stays_small():
     html = history_page(history(*(2.1 + number % 7 / 100 for number in range(3000))))
     assert len(html.encode()) < LIMIT
     assert "The last 60 of 3,000 refreshes are drawn." in html
+
+
+def test_however_often_it_is_cut_its_picture_is_drawn_once(monkeypatch):
+    drawn, facts = [], history(*(2.1 + number % 7 / 100 for number in range(1000)))
+    monkeypatch.setattr(pages, "LIMIT", len(history_page(facts)) // 2)
+    monkeypatch.setattr(module, "figure_of_versions", lambda rows: drawn.append(rows) or figure_of_versions(rows))
+    page = shown(facts)
+    assert page["sections"][3]["blocks"][0]["numbers"]["left_out"] > 0
+    assert len(drawn) == 1

@@ -128,6 +128,21 @@ def test_sections_come_in_their_order(no_charts):
     ]
 
 
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        ({"score": 3.0}, "3.0 in all, 4 parts. Start of Spark not counted, nor the writing of the tables."),
+        ({"score": 3.0, "write": 0.5}, "3.5 in all, 4 parts. Start of Spark not counted."),  # made anew: all is known
+    ],
+)
+def test_seconds_that_are_not_counted_are_named(no_charts, seconds, said):
+    assert said in sections_of(facts(summary=summary(seconds=seconds)))["stages"]
+
+
+def test_near_copies_say_how_many_groups_there_are(no_charts):
+    assert "1 of 40 groups" in sections_of(facts(full=fuller()))["near-copies"]
+
+
 def test_without_full_its_sections_are_left_out_and_named_once(no_charts):
     html = page(facts())
     assert html.count("--full") == 1

@@ -14,11 +14,13 @@ import pytest
 from launching import once
 from pools import rows
 from pyspark.sql import functions as F
+from terminal import stages
 
 from zipspark import refresh_stream, refresh_subset
 from zipspark import refreshing as module
 from zipspark.cli import run
 from zipspark.errors import EngineError, InputError, UsageError
+from zipspark.storage import refreshes
 from zipspark.storage.deltas import FEED
 from zipspark.storage.refreshes import Conflict
 
@@ -317,6 +319,50 @@ def test_two_that_begin_at_once_make_one_subset(begun, tmp_path, monkeypatch):
 
 
 @once
+def test_one_that_lands_while_another_looks_is_no_error(stirred, appended, tmp_path, monkeypatch):
+    lake = stirred.copy(tmp_path)
+    other = []
+
+    def landing(read):
+        """Behind the first look, whatever is looked at, the other one comes, from beginning to end."""
+
+        def looked(*arguments, **options):
+            found = read(*arguments, **options)
+            if not other:
+                other.append(True)
+                other.append(elsewhere(lake.refresh))
+            return found
+
+        return looked
+
+    monkeypatch.setattr(refreshes, "_rows", landing(refreshes._rows))
+    monkeypatch.setattr(refreshes.Table, "history", landing(refreshes.Table.history))
+    assert lake.refresh().refresh is None
+    assert other[1].refresh == 1
+    lake.check()
+    assert lake.subset() == appended.subset()
+    assert len(lake.history()) == 2
+
+
+@once
+def test_a_ledger_whose_files_were_moved_is_read_where_it_is(stirred, appended, tmp_path):
+    lake = stirred.copy(tmp_path)
+    table = f"delta.`{lake.folder}/chosen_ledger`"
+    settings = {
+        "spark.databricks.delta.retentionDurationCheck.enabled": "false",
+        "spark.sql.sources.parallelPartitionDiscovery.parallelism": "2",  # tasks that look for files; else 10,000
+    }
+    with refreshes._settings(lake.spark, settings):
+        lake.spark.sql(f"OPTIMIZE {table} ZORDER BY (zip_id)").collect()
+        lake.spark.sql(f"VACUUM {table} RETAIN 0 HOURS").collect()
+    with pytest.raises(Exception, match=r"not exist|FileNotFound|FILE_NOT"):
+        lake.table("_ledger", lake.history()[-1]["ledger_version"]).collect()
+    lake.refresh()
+    lake.check()
+    assert lake.subset() == appended.subset()
+
+
+@once
 def test_one_that_never_comes_first_says_so(stirred, tmp_path, monkeypatch):
     lake = stirred.copy(tmp_path)
     before = lake.files()
@@ -373,7 +419,7 @@ class TestWhatIsRefused:
         lake = appended.copy(tmp_path)
         lake.sql(f"ALTER TABLE CORPUS SET TBLPROPERTIES ({FEED} = false)")
         before = lake.files()
-        with pytest.raises(InputError, match=r"change feed .* is off .*--rebuild"):
+        with pytest.raises(InputError, match=r"change feed .* is off .*: rebuild=True"):
             lake.refresh()
         assert lake.files() == before
 
@@ -381,14 +427,14 @@ class TestWhatIsRefused:
         lake = stirred.copy(tmp_path)
         shutil.rmtree(lake.corpus / "_change_data")
         before = lake.files()
-        with pytest.raises(InputError, match="no change feed of its versions 1 to 4 any more: --rebuild"):
+        with pytest.raises(InputError, match="no change feed of its versions 1 to 4 any more: rebuild=True"):
             lake.refresh()
         assert lake.files() == before
 
     def test_another_corpus_and_then_a_rebuild(self, lake, refused):
         shutil.rmtree(lake.corpus)
         lake.add(OLD[:60])
-        refused("is not the table of refresh 0: --rebuild")
+        refused("is not the table of refresh 0: rebuild=True")
         lake.refresh(rebuild=True, budget=5)
         lake.check()
         assert len(lake.subset()) == 5
@@ -399,7 +445,7 @@ class TestWhatIsRefused:
         lake.add(NEW[:1])
         lake.spark.sql(f"OPTIMIZE delta.`{lake.folder}/chosen`").collect()
         lake.spark.sql(f"DELETE FROM delta.`{lake.folder}/chosen` WHERE zip_rank = 3").collect()
-        refused(r"changed by something else since refresh 0 \(version \d: DELETE\): --rebuild")
+        refused(r"changed by something else since refresh 0 \(version \d: DELETE\): rebuild=True")
         lake.refresh(rebuild=True)
         last = lake.history()[-1]
         assert (last["rows"], last["mode"]) == (len(lake.subset()), "rebuild")
@@ -461,8 +507,12 @@ def test_the_command(stirred, appended, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out) == expected
     assert lake.files() == before
     assert run([*arguments]) == 0
-    said = capsys.readouterr().out
-    assert said.startswith("refresh 1 (append), corpus version 4, by feed\ncorpus  52 rows new, 2 changed, 2 deleted\n")
+    said = capsys.readouterr()
+    assert said.out.startswith(
+        "refresh 1 (append), corpus version 4, by feed\ncorpus  52 rows new, 2 changed, 2 deleted\n"
+    )
+    names = ["changes", "score", "look", "survey", "parts", "merge", "account", "write"]
+    assert stages(said.err) == [f"{number}/8 {name}" for number, name in enumerate(names, 1)]
     assert lake.subset() == appended.subset()
     assert run([*arguments, "--id-column", "key", "--rebuild", "--quiet"]) == 3
     assert "key" in capsys.readouterr().err
@@ -501,6 +551,27 @@ def test_its_report_stands_beside_and_is_made_anew(appended, tmp_path, capsys):
     assert sections(shown(written)) == sections(then)  # but for names of folders
     assert run(["report", f"{lake.folder}/chosen", "--full", "--quiet"]) == 2
     assert "full is for what zipspark select wrote" in capsys.readouterr().err
+
+
+def test_of_a_catalogs_table_it_is_the_same_wherever_the_clock_is(appended, tmp_path, capsys):
+    lake, schema, file = appended, f"lake_{tmp_path.name}", tmp_path / "page.html"
+    zone = lake.spark.conf.get("spark.sql.session.timeZone")
+    lake.spark.sql(f"CREATE SCHEMA {schema} LOCATION '{tmp_path}/schema'")
+    try:
+        for suffix in ("", "_ledger", "_history"):
+            location = f"{lake.folder}/chosen{suffix}"
+            lake.spark.sql(f"CREATE TABLE {schema}.chosen{suffix} USING delta LOCATION '{location}'")
+        table = f"spark_catalog.{schema}.chosen"
+        assert run(["report", table, "--quiet"]) == 2
+        assert "--output FILE, as spark_catalog" in capsys.readouterr().err
+        lake.spark.conf.set("spark.sql.session.timeZone", "Asia/Tokyo")
+        assert run(["report", table, "--output", str(file), "--quiet"]) == 0
+    finally:
+        lake.spark.conf.set("spark.sql.session.timeZone", zone)
+        lake.spark.sql(f"DROP SCHEMA {schema} CASCADE")
+    again, then = shown(file), shown(lake.folder / "chosen_report.html")
+    assert sections(again) == sections(then)
+    assert again["foot"] == then["foot"]  # with the time of the refresh
 
 
 def sections(document: dict) -> list:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import logging
 import os
 import random
 import shutil
@@ -16,12 +18,14 @@ import pyarrow.parquet as pq
 import pytest
 from launching import once
 from pools import WORDS, rows
+from terminal import stages
 
 import zipspark
 from zipspark import reporting, rerunning, selected
 from zipspark.cli import run
 from zipspark.config import EngineOptions
 from zipspark.core.seen import lowest_share
+from zipspark.errors import InputError
 from zipspark.report.facts import MOST_TEXT, Facts
 from zipspark.spark import report_facts
 
@@ -30,10 +34,10 @@ OPTIONS = {"budget": "60", "group_column": "source", "parts": 4, "max_bad_fracti
 
 
 def near_copies() -> list[str]:
-    """A long text of its own, with one word of it changed each time."""
+    """A long text of its own, each time with one word more of it changed: each is closest to its neighbours."""
     drawn = random.Random(5)
     words = [f"{drawn.choice(WORDS)}{drawn.randrange(100)}" for _ in range(150)]
-    return [" ".join([*words[:at], MARKER, *words[at + 1 :]]) for at in range(0, 30, 2)]
+    return [" ".join([*(f"{MARKER}{number}" for number in range(at)), *words[at:]]) for at in range(15)]
 
 
 @pytest.fixture(scope="module")
@@ -72,12 +76,26 @@ def out(whole, tmp_path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def full(whole, tmp_path_factory) -> reporting.Report:
-    return reporting.report(asked(whole), str(tmp_path_factory.mktemp("full") / "full.html"), full=True)
+def full_and_said(whole, tmp_path_factory) -> tuple[reporting.Report, str]:
+    logger, heard = logging.getLogger("zipspark"), logging.StreamHandler(io.StringIO())
+    level = logger.level
+    logger.addHandler(heard)
+    logger.setLevel(logging.INFO)
+    try:
+        file = str(tmp_path_factory.mktemp("full") / "full.html")
+        return reporting.report(asked(whole, quiet=False), file, full=True), heard.stream.getvalue()
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(heard)
 
 
-def asked(out: Path, **more) -> EngineOptions:
-    return EngineOptions(output=str(out), quiet=True, **more)
+@pytest.fixture(scope="module")
+def full(full_and_said) -> reporting.Report:
+    return full_and_said[0]
+
+
+def asked(out: Path, quiet: bool = True) -> EngineOptions:
+    return EngineOptions(output=str(out), quiet=quiet)
 
 
 def names_in(folder: Path) -> list[str]:
@@ -208,6 +226,8 @@ def test_of_delta_tables_a_session_with_delta_is_asked_for(pool, tmp_path, monke
 def test_saved_from_python_it_is_there_too(spark, tmp_path):
     chosen = zipspark.select(spark.createDataFrame(rows(60)), 9)
     chosen.save(str(tmp_path / "out"), format="jsonl")
+    with pytest.raises(InputError, match="give another name, or overwrite=True to replace it"):
+        chosen.save(str(tmp_path / "out"))
     assert (tmp_path / "out" / "report.html").read_text() == chosen.report()
     assert repr(chosen).startswith("Selection(9 samples, ")
     assert run(["report", str(tmp_path / "out"), "--quiet"]) == 3  # its input is nowhere
@@ -262,8 +282,8 @@ def test_full_finds_the_near_copies(full):
     assert found[0].samples * 0.9 * len(near_copies()[0]) < found[0].bytes
     assert found[0].ratio > 5
     first, last = found[0].pair
-    assert last.text in planted
-    assert first.text != last.text
+    assert abs(planted[first.text] - planted[last.text]) == 1
+    assert full.facts.full.groups >= len(clusters)
     assert (first.rank is None) is (found[0].selected == 0)
     for cluster in clusters:
         assert 0 <= cluster.selected <= cluster.samples
@@ -280,6 +300,8 @@ def test_full_shows_coverage_groups_and_what_parts_cost(full):
         assert list(curve.share) == sorted(curve.share)
         assert list(curve.bytes) == sorted(curve.bytes)
         assert 0 < curve.share[-1] <= 1
+    longest = max(len(text) for text in near_copies())
+    assert subset.bytes - longest < curves["random"].bytes[-1] <= subset.bytes  # it ends with the sample that fits
     assert set(computed.matrix["groups"]) == {"web", "books", "(none)"}
     assert computed.parts.parts == 4
     assert computed.parts.subset_bytes > 0
@@ -293,11 +315,19 @@ def test_full_shows_coverage_groups_and_what_parts_cost(full):
     assert MARKER not in json.dumps(said)
 
 
+def test_full_counts_its_stages(full_and_said):
+    choice = ["survey", "parts", "merge"]
+    names = ["score", "look", "compare", *choice, *choice, "report"]
+    assert stages(full_and_said[1]) == [f"{number}/10 {name}" for number, name in enumerate(names, 1)]
+
+
 @once
-def test_coverage_is_what_until_goes_by(pool, tmp_path):
+def test_coverage_is_what_until_goes_by(pool, tmp_path, caplog):
     out, limit = tmp_path / "out", ["--objective", "coverage", "--until", "coverage=0.7"]
     assert run(["select", str(pool), "--output", str(out), *limit, "--max-bad-fraction", "0.05", "--quiet"]) == 0
-    facts = reporting.report(asked(out), full=True).facts
+    with caplog.at_level(logging.INFO, "zipspark"):
+        facts = reporting.report(asked(out, quiet=False), full=True).facts
+    assert stages(caplog.text) == ["1/4 score", "2/4 look", "3/4 compare", "4/4 report"]  # there was one part
     assert facts.ranking == ()  # without marginal ratios there is no curve
     subset = next(curve for curve in facts.full.coverage if curve.name == "subset")
     assert subset.share[-1] >= 0.7
@@ -310,7 +340,9 @@ def test_coverage_is_what_until_goes_by(pool, tmp_path):
 def test_the_command_says_where_it_is(out, capsys):
     file = out.parent / "elsewhere" / "page.html"
     assert run(["report", str(out), "--output", str(file)]) == 0
-    assert capsys.readouterr().out == f"report: {file}\n"
+    said = capsys.readouterr()
+    assert said.out == f"report: {file}\n"
+    assert stages(said.err) == ["1/2 read", "2/2 report"]
     assert names_in(file.parent) == ["page.html"]
     assert run(["report", str(out), "--json", "--quiet"]) == 0
     assert json.loads(capsys.readouterr().out)["report"] == str(out / "report.html")

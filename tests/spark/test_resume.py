@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from pools import rows
 from pyspark.errors import PySparkRuntimeError
+from terminal import stages
 
 from zipspark import choosing, pipeline
 from zipspark.cli import run
@@ -430,9 +431,12 @@ class TestVerify:
     @staticmethod
     def verified(out, capsys, code: int) -> dict:
         before = names_in(out.parent)
-        assert run(["verify", str(out), "--json", "--quiet"]) == code
+        assert run(["verify", str(out), "--json"]) == code
         assert names_in(out.parent) == before
-        return json.loads(capsys.readouterr().out)
+        said = capsys.readouterr()
+        counted = ["1/5 score", "2/5 look", "3/5 survey", "4/5 parts", "5/5 merge"]
+        assert stages(said.err) in (counted, [])  # none: what is derived again was given
+        return json.loads(said.out)
 
     @pytest.fixture
     def chosen_again(self, spark, undisturbed, monkeypatch):

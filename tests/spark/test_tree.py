@@ -21,7 +21,7 @@ from zipspark.core.seen import reach_of, salts_of
 from zipspark.core.sketch import Sketch
 from zipspark.errors import InputError
 from zipspark.options import layered
-from zipspark.spark import nodes, survey, tree
+from zipspark.spark import survey, tree
 from zipspark.spark.samples import SAMPLES
 from zipspark.spark.scores import BUCKETS
 from zipspark.storage.stages import Stages
@@ -42,13 +42,6 @@ def docs(count: int = 99_999) -> list[dict]:
 
 def offsets_of(texts: list[bytes]) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(lengths(texts))])
-
-
-@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary()], ids=str)
-def test_views_are_read_where_arrow_has_them(kind):
-    views = [b"to", b"", b"be", b"or", b"not to", b"be"]
-    column = pa.chunked_array([pa.array(views[:4], kind).slice(1), pa.array([], kind), pa.array(views[4:], kind)])
-    assert list(nodes.pieces(column)) == column.to_pylist()
 
 
 def salts(rows: list[dict], config: SelectConfig) -> np.ndarray | None:

@@ -67,7 +67,7 @@ class Choice(BaseModel):
         ge=0,
         le=16,
     )
-    guard: OnOff = option(True, "limits", "leave out what looks like noise (on/off)", metavar="on|off")
+    guard: OnOff = option(True, "limits", "leave out what looks like noise (on/off)")
 
     @field_validator("window")
     @classmethod

@@ -182,7 +182,6 @@ class LogConfig(PoolOptions, _Entropy, _Log, _Training):
         None,
         "measure",
         "codec of R; null: zlib, which does not mind the size of the set; of a given ratio unknown",
-        metavar="zlib|zstd",
     )
     loss: float | None = option(
         None, "training", "L, mean training loss of the first epoch, nats per token", ge=0, allow_inf_nan=False
@@ -224,7 +223,6 @@ class FitConfig(_Entropy, _Log, _Plot):
         None,
         "measure",
         "take the versions whose R this codec measured; null: all must have the same",
-        metavar="zlib|zstd|given",
     )
 
 
@@ -270,7 +268,6 @@ class PredictConfig(_Entropy, _Log, _Training, _Plot):
         None,
         "measure",
         "with ratio: take the versions whose R this codec measured; null: all must have the same",
-        metavar="zlib|zstd|given",
     )
     training: str | None = option(
         None, "training", "predict along the first epoch of one training, in place of a log", metavar="PATH"

@@ -35,7 +35,7 @@ class PoolOptions(BaseModel):
     )
     tokenizer: str | None = option(None, "pool", "tokenizer.json that counts tokens", metavar="FILE")
     token_column: str | None = option(None, "pool", "column with the tokens of a row", metavar="COLUMN")
-    dedup: OnOff = option(True, "pool", "drop exact duplicates of rendered text first (on/off)", metavar="on|off")
+    dedup: OnOff = option(True, "pool", "drop exact duplicates of rendered text first (on/off)")
     max_bad_fraction: Share = option(
         0.01, "limits", "stop when a larger share of rows cannot be read or rendered, 0.01 or 1%", ge=0, le=1
     )

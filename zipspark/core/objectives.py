@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zipspark.core.codecs import Context, Indices, Sizes, lengths
-from zipspark.core.grams import FEATURES, blocks
+from zipspark.core.grams import FEATURE_BITS, FEATURES, blocks
 from zipspark.core.lens import Weights
 
 Floats = npt.NDArray[np.float64]
@@ -196,20 +196,21 @@ def _inverted(
         (count + 1,) where each feature's samples start, and the samples, as many as there are ``features``.
     """
     starts = np.zeros(count + 1, dtype=np.int64)
-    for low in range(0, len(features), _FEATURES_AT_ONCE):
-        starts[1:] += np.bincount(features[low : low + _FEATURES_AT_ONCE], minlength=count)
+    np.add.at(starts[1:], features, 1)
     np.cumsum(starts, out=starts)
     free = starts[:-1].copy()  # (count,) where the next sample of each feature goes
     holders = np.empty(len(features), dtype=np.uint32)
-    for block in blocks(ends, len(ends), _FEATURES_AT_ONCE):
+    # A feature and a row of the block make 32 bits, which sort twice as fast as 64.
+    for block in blocks(ends, 2 ** (32 - FEATURE_BITS), _FEATURES_AT_ONCE):
         bounds = ends[block.start : block.stop + 1]
-        rows = np.repeat(np.arange(block.start, block.stop, dtype=np.uint64), np.diff(bounds))
-        pairs = features[bounds[0] : bounds[-1]].astype(np.uint64) << np.uint64(32) | rows
+        rows = np.repeat(np.arange(len(bounds) - 1, dtype=np.uint32), np.diff(bounds))
+        pairs = features[bounds[0] : bounds[-1]] << np.uint32(32 - FEATURE_BITS) | rows
         pairs.sort()
-        feature = (pairs >> np.uint64(32)).view(np.int64)
+        feature = (pairs >> np.uint32(32 - FEATURE_BITS)).astype(np.int64)
         first = np.flatnonzero(np.diff(feature, prepend=-1))  # of each feature's samples in this block
         found = np.diff(first, append=len(pairs))  # how many these are
         here = feature[first]
-        holders[np.repeat(free[here] - first, found) + np.arange(len(pairs))] = pairs.astype(np.uint32)
+        rows = (pairs & np.uint32(2 ** (32 - FEATURE_BITS) - 1)) + np.uint32(block.start)
+        holders[np.repeat(free[here] - first, found) + np.arange(len(pairs))] = rows
         free[here] += found
     return starts, holders

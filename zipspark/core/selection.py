@@ -17,7 +17,6 @@ from zipspark.core.codecs import Sizes
 from zipspark.core.lens import Lens
 from zipspark.core.limit import Limit
 from zipspark.core.objectives import Coverage, Floats, Objective
-from zipspark.core.pieces import Taken
 from zipspark.core.presets import make_objective, make_selector
 from zipspark.core.selectors import Judge, Verdict
 from zipspark.limits import Until
@@ -158,7 +157,7 @@ def rank(
             costs = costs / worth  # worth nothing: infinitely dear, so it comes last
     groups = None if offer.groups is None else [offer.groups[index] for index in order]
     limit = quota.limit(offer.taken(quota.unit)[order], groups, overshoot or choice.preset == "reference")
-    objective = make_objective(choice, Taken(offer.views, order), sizes, header, lens)
+    objective = make_objective(choice, [offer.views[at] for at in order.tolist()], sizes, header, lens)
     kept = np.flatnonzero(offer.kept[order]) if offer.kept is not None else np.empty(0, np.int64)
     alike = offer.worth is None or bool((offer.worth == 1).all())
     by_ratio = choice.cost == "byte" and alike and choice.selector == "lazy"

@@ -55,11 +55,10 @@ def curves_to(config: CurvesConfig) -> Compared:
         from zipspark.entropy import curve_figures as figures
 
         picture.add("", figures.figure_of_curves(found, comparison))
-        if any(row.code is not None and row.code.ratio is not None for row in comparison.rows):
-            picture.add("-ratios", figures.figure_of_ratios(comparison))
+        has_ratios = any(row.code is not None and row.code.ratio is not None for row in comparison.rows)
+        picture.add("-ratios", figures.figure_of_ratios(comparison) if has_ratios else None)
         for number, (curve, row) in enumerate(zip(found, comparison.rows, strict=True), 1):
-            if row.skills:
-                picture.add(f"-skills-{number}", figures.figure_of_skills(curve, row.skills))
+            picture.add(f"-skills-{number}", figures.figure_of_skills(curve, row.skills) if row.skills else None)
     return Compared(comparison, picture.save())
 
 

@@ -80,11 +80,11 @@ def check_to(config: CheckConfig) -> Checked:
         picture.add("", figures.figure_of_versions(rows[:upto], policy))
         past = [row for row in rows if row.version in verdict.past and row.loss is not None]
         try:
-            band = bands.loss_given_ratio(past, policy.confidence)
+            band = figures.figure_of_band(bands.loss_given_ratio(past, policy.confidence), verdict=verdict)
         except InputError as error:  # the verdict stands without it
+            band = None
             notes.append(f"no picture of losses: {error}")
-        else:
-            picture.add("-loss", figures.figure_of_band(band, verdict=verdict))
+        picture.add("-loss", band)
     return Checked(verdict, picture.save(), tuple(notes))
 
 

@@ -60,13 +60,13 @@ class Excluded:
 
 @dataclass(frozen=True)
 class Cluster:
-    """Samples of the pool that look alike (near-copies), and two of them."""
+    """Samples of the pool that look alike (near-copies), and two of them that do most."""
 
     samples: int
     bytes: int
     selected: int
     ratio: float  # bytes over compressed bytes of them together
-    pair: tuple[Example, Example]  # a selected one first, if there is one
+    pair: tuple[Example, Example]  # a selected one, if there is one, and of the others the closest to it
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,8 @@ class Fuller:
     sets: tuple[SetLine, ...]  # beside those of the summary: "longest", "lowest own ratio"; as many bytes
     coverage: tuple[Coverage, ...]
     matrix: dict[str, Any] | None  # `zipspark.core.matrix.Matrix.to_dict`; None without groups
-    clusters: tuple[Cluster, ...]  # the most redundant first
+    groups: int  # of samples that look alike
+    clusters: tuple[Cluster, ...]  # those of them that save most, the most redundant first
     parts: PartsLoss | None  # None: the run had one part
 
 

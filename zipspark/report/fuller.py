@@ -10,7 +10,6 @@ from zipspark.report.cautions import NAMED
 from zipspark.report.facts import Facts
 from zipspark.units import format_bytes
 
-MOST_CLUSTERS = 20
 SHORT = 40  # characters of a group where each stands in many cells
 
 
@@ -25,7 +24,8 @@ def coverage(facts: Facts, room: Room) -> list[Block]:
     ]
     said = (
         "How much of what the pool's samples share (weighted, as the objective coverage counts it) the first bytes of "
-        "a set hold. The steeper a line, the sooner the set says what the pool says."
+        "a set hold. The steeper a line, the sooner the set says what the pool says. Both sets have as many bytes, "
+        "but for the part of a sample that random has no room for."
     )
     return [chart(charts.coverage(curves), said, table([*words("set"), *numbers("bytes", "share")], rows, room))]
 
@@ -61,24 +61,24 @@ def matrix(facts: Facts, room: Room) -> list[Block]:
 
 
 def clusters(facts: Facts, room: Room) -> list[Block]:
-    clusters = facts.full.clusters if facts.full else ()
-    if not clusters:
+    if not facts.full or not facts.full.clusters:
         return []
+    clusters = facts.full.clusters
+    count = min(len(clusters), room.rows)
     blocks = [
         text(
-            "Samples that look alike, the most redundant groups of them first, each with two of its samples. What one "
-            "says and the other does not is underlined. A good choice takes few of each. Of "
-            "documents above some 500 kB few are found."
+            f"Samples that look alike: {count:,} of {facts.full.groups:,} groups of them, those whose copies take most "
+            "first, each with two of its samples, one that was selected if any was, and the closest to it. What one "
+            "says and the other does not is underlined. A good choice takes few of each. Of documents above some 500 "
+            "kB few are found."
         )
     ]
-    for cluster in clusters[: min(MOST_CLUSTERS, room.rows)]:
+    for cluster in clusters[:count]:
         title = (
             f"{cluster.samples:,} alike, {cluster.selected:,} selected: {format_bytes(cluster.bytes)}, "
             f"ratio {cluster.ratio:.1f}"
         )
         blocks.append(folded(title, [pair(cluster.pair, room)]))
-    if len(clusters) > MOST_CLUSTERS:
-        blocks.append(text(f"{len(clusters) - MOST_CLUSTERS:,} more are not shown.", "note"))
     return blocks
 
 

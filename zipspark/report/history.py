@@ -49,21 +49,29 @@ class History:
     came: tuple[Example, ...]  # some of the rows that came with it, in order of rank
 
 
-def document(facts: History, room: Room) -> dict[str, Any]:
-    """A report, JSON-ready, as `zipspark.report.sections.document` gives one of a selection."""
+def document(facts: History) -> Callable[[Room], dict[str, Any]]:
+    """A report, JSON-ready, as `zipspark.report.sections.document` gives one of a selection, for any room.
+
+    The last ratio is judged and its picture drawn once, whatever room there turns out to be.
+    """
     found = judged(facts)
-    made: list[tuple[str, str, Callable[[], list[Block]]]] = [
-        ("last", "What the last refresh changed", lambda: _last(facts, room)),
-        ("came", "The first of what came", lambda: _came(facts, room)),
-        ("ratio", "The ratio, refresh by refresh", lambda: _warning(facts, found)),
-        ("refreshes", "All refreshes", lambda: _refreshes(facts, room)),
-        ("details", "How this was made", lambda: _details(facts)),
-    ]
-    sections = [{"id": id, "title": title, "blocks": blocks} for id, title, of in made if (blocks := of())]
+    verdict, drawn = asdict(_verdict(facts, found)), _warning(facts, found)
     last = facts.refreshes[-1]
     by = [f"zipspark {version('zipspark')}", f"refresh {last['refresh']}", f"{_utc(last['at'])} UTC"]
     foot = " · ".join([*by, named(str(last["run_id"]))])
-    return {"verdict": asdict(_verdict(facts, found)), "sections": sections, "foot": [foot]}
+
+    def in_room(room: Room) -> dict[str, Any]:
+        made = [
+            ("last", "What the last refresh changed", _last(facts, room)),
+            ("came", "The first of what came", _came(facts, room)),
+            ("ratio", "The ratio, refresh by refresh", drawn),
+            ("refreshes", "All refreshes", _refreshes(facts, room)),
+            ("details", "How this was made", _details(facts)),
+        ]
+        sections = [{"id": id, "title": title, "blocks": blocks} for id, title, blocks in made if blocks]
+        return {"verdict": verdict, "sections": sections, "foot": [foot]}
+
+    return in_room
 
 
 def judged(facts: History) -> warning.Verdict | None:
@@ -136,7 +144,7 @@ def _warning(facts: History, found: warning.Verdict | None) -> list[Block]:
     except UsageError as error:
         return [text(f"{caption} No picture: {error}.", "note")]
     svg = BytesIO()
-    figure.savefig(svg, format="svg", metadata={"Date": None})
+    figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None})
     source = f"data:image/svg+xml;base64,{b64encode(svg.getvalue()).decode()}"
     return [picture(source, caption)]
 

@@ -63,7 +63,7 @@ def page(facts: Facts) -> str:
 
 def history_page(facts: History) -> str:
     """The report of a refreshed subset, likewise."""
-    return _fitting(partial(history.document, facts))
+    return _fitting(history.document(facts))
 
 
 def _fitting(document: Callable[[Room], dict[str, Any]]) -> str:

@@ -20,7 +20,7 @@ class Picture:
     """Figures on their way to FILE and to its neighbours; a FILE that cannot be written is refused before the work."""
 
     name: str | None  # None: none is wanted
-    _made: dict[str, Figure] = field(default_factory=dict)  # what comes behind the name's stem -> figure
+    _made: dict[str, Figure | None] = field(default_factory=dict)  # what comes behind the name's stem -> figure
 
     def __post_init__(self) -> None:
         if self.name is None:
@@ -39,7 +39,8 @@ class Picture:
     def _format(self) -> str:
         return os.path.splitext(self.name or "")[1].removeprefix(".").lower()
 
-    def add(self, suffix: str, figure: Figure) -> None:
+    def add(self, suffix: str, figure: Figure | None) -> None:
+        """Where there is no picture this time (None), that of an earlier run goes: it would be taken for this one's."""
         self._made[suffix] = figure
 
     def save(self) -> tuple[str, ...]:
@@ -47,8 +48,13 @@ class Picture:
         written = []
         for suffix, figure in self._made.items():
             stem, ending = os.path.splitext(self.name or "")
-            picture = io.BytesIO()
-            figure.savefig(picture, format=self._format, dpi=120)
-            written.append(f"{stem}{suffix}{ending}")
-            Place.parse(written[-1]).write_whole(picture.getvalue())
+            name = f"{stem}{suffix}{ending}"
+            place = Place.parse(name)
+            if figure is not None:
+                picture = io.BytesIO()
+                figure.savefig(picture, format=self._format, dpi=120)
+                place.write_whole(picture.getvalue())
+                written.append(name)
+            elif not place.is_dir():
+                place.delete()
         return tuple(written)

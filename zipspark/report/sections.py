@@ -242,8 +242,8 @@ def _stages(facts: Facts, room: Room) -> list[Block]:
         return []
     rows = [(name, number(time, ",.1f")) for name, time in seconds.items()]
     parts = f"{facts.summary.parts:,} part{'' if facts.summary.parts == 1 else 's'}"
-    said = f"Seconds of each stage: {facts.summary.total_seconds:,.1f} in all, {parts}. Start of Spark not counted, "
-    said += "nor what comes behind this page."
+    said = f"Seconds of each stage: {facts.summary.total_seconds:,.1f} in all, {parts}. Start of Spark not counted"
+    said += "." if "write" in seconds else ", nor the writing of the tables."
     return [chart(charts.stages(seconds), said, table([*words("stage"), *numbers("seconds")], rows, room))]
 
 

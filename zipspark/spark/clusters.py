@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from zipspark.core.minhash import min_hashes
 from zipspark.core.seen import joined, lowest_share
+from zipspark.core.zstd_codec import ZstdCodec
 from zipspark.entropy.streams import Stream
 from zipspark.report.facts import Cluster, Example
 from zipspark.spark.batches import batch, runs, spark_schema
@@ -26,21 +27,23 @@ _MEASURED = 200  # that are compressed: those that may save most
 _MOST_BYTES = 2**19  # of each, about: of a larger one a sample by content hash
 _ADDS = 1 / 3  # most that the samples of one add behind the largest, as a share of what they take alone
 _ODD = np.uint64(0x9E3779B97F4A7C15)  # 2**64 over the golden ratio
-_ENDS = ("first", "last")  # of a cluster: who was selected first, else of the lowest content hash; and the opposite
 _TAKE = ("alone", "largest", "together")  # compressed bytes: of each alone in all, of the largest, of all together
 _HASHES = pa.schema([("file", pa.string()), ("position", pa.int64()), ("hash", pa.int64())])
-_SIZES = pa.schema([("hash", pa.int64()), ("bytes", pa.int64()), *((name, pa.float64()) for name in _TAKE)])
+_CLOSEST = (("file", pa.string()), ("position", pa.int64()))  # to the first: where it lies
+_SIZES = pa.schema([("hash", pa.int64()), ("bytes", pa.int64()), *((name, pa.float64()) for name in _TAKE), *_CLOSEST])
 
 
-def clusters(found: Material, write: Callable[[DataFrame], DataFrame]) -> tuple[Cluster, ...]:
-    """The clusters that save most, of samples that could be chosen; of copies the one that counts.
+def clusters(found: Material, write: Callable[[DataFrame], DataFrame]) -> tuple[int, tuple[Cluster, ...]]:
+    """How many clusters there are, and those that save most.
 
+    They are of samples that could be chosen; of copies of one text it is the one that counts.
     ``write`` writes a stage: the hash of each sample.
     """
     texts = found.texts.where("text is not null").select("file", "position", "text")
     hashes = write(texts.mapInArrow(_hashed, spark_schema(_HASHES)))
     some = offered(found.ledger).where("bytes > 0")
     rows = with_same_place(some, hashes).withColumn("alone", F.col("bytes") / F.col("ratio"))
+    groups = rows.groupBy("hash").count().where("count > 1").count()
     largest = _largest(rows)
     sizes = _sizes(rows, found, largest)
     saved = {
@@ -49,8 +52,8 @@ def clusters(found: Material, write: Callable[[DataFrame], DataFrame]) -> tuple[
         if of["together"] - of["largest"] < _ADDS * (of["alone"] - of["largest"])
     }
     kept = sorted(saved, key=lambda key: (-saved[key], key))[:CLUSTERS]
-    examples = _examples([largest[key][end] for key in kept for end in _ENDS], found)
-    return tuple(
+    examples = _examples([one for key in kept for one in (largest[key]["first"], sizes[key])], found)
+    return groups, tuple(
         Cluster(
             samples=largest[key]["samples"],
             bytes=largest[key]["bytes"],
@@ -71,15 +74,18 @@ def _examples(wanted: Sequence[Row], found: Material) -> list[Example]:
     return [at_place[place] for place in places]
 
 
+def _order() -> list[Column]:
+    """Of the samples of a cluster: who was selected first is the first, else who has the lowest content hash."""
+    return [F.col("rank").isNull().alias("left"), *map(F.col, ("rank", "content", "file", "position"))]
+
+
 def _largest(rows: DataFrame) -> dict[int, Row]:
     """Hash -> what there is of it, of the clusters that may save most."""
-    order = F.struct(F.col("rank").isNull().alias("left"), "rank", "content", "file", "position")
     summed = rows.groupBy("hash").agg(
         F.count("*").alias("samples"),
         F.sum("bytes").alias("bytes"),
         F.count("rank").alias("selected"),
-        F.min(order).alias("first"),
-        F.max(order).alias("last"),
+        F.min(F.struct(*_order())).alias("first"),
         (F.sum("alone") - F.max("alone")).alias("most"),
     )
     found = summed.where("samples > 1").orderBy(F.col("most").desc(), "hash").limit(_MEASURED).toArrow().to_pylist()
@@ -87,14 +93,14 @@ def _largest(rows: DataFrame) -> dict[int, Row]:
 
 
 def _sizes(rows: DataFrame, found: Material, largest: dict[int, Row]) -> dict[int, Row]:
-    """Hash -> bytes that were measured of it, and what they `_TAKE`."""
-    wanted = rows.sparkSession.createDataFrame(
-        [(key, lowest_share(_MOST_BYTES / of["bytes"])) for key, of in largest.items()], "hash long, below string"
-    )
-    few = rows.join(F.broadcast(wanted), "hash").where(F.col("below").isNull() | (F.col("content") < F.col("below")))
-    few = few.select("file", "position", "content", "hash", "alone")
-    texts = beside(few, found.texts, F.col("text")).select("hash", "content", "alone", "text")
-    spread = texts.repartition("hash").sortWithinPartitions("hash", "content")
+    """Hash -> bytes that were measured of it, the first's among them, what they `_TAKE`, and which is closest to it."""
+    shares = [(key, lowest_share(_MOST_BYTES / of["bytes"]), of["first"]["content"]) for key, of in largest.items()]
+    wanted = rows.sparkSession.createDataFrame(shares, "hash long, below string, of_first string")
+    is_of_few = F.col("below").isNull() | (F.col("content") < F.col("below")) | (F.col("content") == F.col("of_first"))
+    few = rows.join(F.broadcast(wanted), "hash").where(is_of_few)
+    few = few.select("file", "position", "content", "rank", "hash", "alone")
+    texts = beside(few, found.texts, F.col("text"))
+    spread = texts.repartition("hash").sortWithinPartitions("hash", *_order())
     sizes = spread.mapInArrow(_compressed, spark_schema(_SIZES)).toArrow().to_pylist()
     return {row["hash"]: row for row in sizes}
 
@@ -110,8 +116,21 @@ def _hashed(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 def _compressed(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     for key, rows in runs(batches, "hash"):
         stream = Stream("zstd", window=2 * _MOST_BYTES)
-        for text in rows["text"].to_pylist():
+        texts, alone = rows["text"].to_pylist(), rows["alone"].to_pylist()
+        for text in texts:
             stream.feed(text)
-        alone = rows["alone"].to_pylist()
         take = dict(zip(_TAKE, ([sum(alone)], [max(alone)], [float(stream.finish())]), strict=True))
-        yield batch(_SIZES, {"hash": [key], "bytes": [stream.size], **take})
+        closest = rows.slice(_closest(texts), 1)
+        place = {name: closest[name].to_pylist() for name, _ in _CLOSEST}
+        yield batch(_SIZES, {"hash": [key], "bytes": [stream.size], **take, **place})
+
+
+def _closest(texts: Sequence[bytes]) -> int:
+    """Which of ``texts`` adds least to the first, byte for byte; the first itself where it is alone.
+
+    >>> _closest([b"the cat sat on the mat", b"a dog lay under a table", b"the cat lay on the mat"])
+    2
+    """
+    first = ZstdCodec().context(texts)
+    first.add(0)
+    return min(range(1, len(texts)), key=lambda at: first.conditional_size(at)[0] / len(texts[at]), default=0)

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from zipspark.config import Choice
 from zipspark.core.lens import Lens
-from zipspark.core.pieces import Pieces
 from zipspark.core.seen import reach_of
 from zipspark.core.selection import Offer, Ranking, Reach, rank
 from zipspark.errors import EngineError
@@ -71,7 +68,7 @@ class Ranker:
 
         Ties are decided by ``zip_id``, or with ``positional`` by the order of ``rows``.
         """
-        views = pieces(rows["view"])
+        views = rows["view"].to_pylist()
         offer = Offer(
             views=views,
             sizes=rows["bytes"].to_numpy(),
@@ -132,18 +129,6 @@ class RankNodes:
             if pc.any(pc.greater_equal(ids[:-1], ids[1:])).as_py():
                 raise EngineError(f"rows of node {node} must come sorted by id, each once")
             yield from handed_up(self.ranker(node, rows))
-
-
-def pieces(column: pa.ChunkedArray) -> Pieces:
-    """The rows of a binary column without nulls."""
-    width: Any = np.int64 if pa.types.is_large_binary(column.type) else np.int32
-    buffers: list[bytes | memoryview] = []
-    offsets: list[npt.NDArray[np.integer[Any]]] = []
-    for chunk in column.chunks:
-        _, ends, values = chunk.buffers()
-        buffers.append(b"" if values is None else memoryview(values))
-        offsets.append(np.frombuffer(ends, width)[chunk.offset : chunk.offset + len(chunk) + 1])
-    return Pieces(buffers, offsets)
 
 
 def named(rows: pa.Table) -> pa.Table:

@@ -7,6 +7,7 @@ Spark does not tell is left out of the line. Nothing is ever written to stdout.
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import threading
 import time
@@ -48,6 +49,18 @@ class Progress:
         self._quiet = quiet
         self._console = Console(stderr=True)
         self._run = run_id()
+        self._before = 0
+        self._of: int | None = None
+
+    def within(self, before: int, of: int) -> Progress:
+        """The same, for work that counts its own stages, and is done behind ``before`` of a command's ``of``.
+
+        >>> with Progress(spark).within(2, of=6).stage("parts", 1, of=3):  # doctest: +SKIP
+        [3/6] parts  0:00
+        """
+        part = copy.copy(self)  # the seconds are in one place
+        part._before, part._of = before, of
+        return part
 
     @contextlib.contextmanager
     def stage(self, name: str, number: int, of: int, samples: int | None = None) -> Iterator[None]:
@@ -62,7 +75,7 @@ class Progress:
         with contextlib.suppress(Exception):
             self._spark.addTag(tag)
         try:
-            with tasks, self._shown(_Line(name, number, of, samples, started, tasks)):
+            with tasks, self._shown(_Line(name, self._before + number, self._of or of, samples, started, tasks)):
                 yield
         except KeyboardInterrupt:
             with contextlib.suppress(Exception):

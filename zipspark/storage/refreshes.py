@@ -33,7 +33,7 @@ HISTORY = (
     "rows_deleted bigint, rows_added bigint, bytes_added bigint, rows_dropped bigint, bytes_dropped bigint, "
     "rows bigint, bytes bigint, ratio_before double, ratio_after double, seconds double, config_hash string"
 )
-_FEW = 8  # commits of the subset that are looked at at once: one per refresh, and what OPTIMIZE and VACUUM do
+_FEW = 8  # commits of a table that are looked at at once: one per refresh, and what OPTIMIZE and VACUUM do
 _APP = "zipspark-refresh"  # of Delta's transaction versions, which count within one table
 # What others may do to a table without a row being another.
 _HARMLESS = (
@@ -81,27 +81,28 @@ def read_state(spark: SparkSession, tables: Tables, rebuild: bool = False) -> St
 
     Raises `InputError` where it is not what the last refresh left (but for a rebuild), or no refresh has made it.
     """
-    commits = tables.subset.history(spark, _FEW)
+    # The history first: of a refresh that lands while this is read at most too little is known then, and it is pending.
+    state = State(_rows(spark, tables.history), None, None)
+    last = state.last
+    known = -1 if last is None else int(last["subset_version"])
+    commits = _commits(spark, tables.subset, known)
     if not commits and tables.subset.exists(spark):
         raise InputError(f"subset {tables.subset} is no Delta table: name another")
     if not commits:
         left = [table for table in (tables.ledger, tables.history) if table.exists(spark)]
         if left:
             raise InputError(f"subset {tables.subset} is gone, but {left[0]} is there: drop that too to begin anew")
-        return State((), None, None)
-    version = commits[0].version
-    state = State(_rows(spark, tables.history), None, version)
-    last = state.last
-    known = -1 if last is None else int(last["subset_version"])
+        return state
+    version = commits[-1].version
+    state = replace(state, version=version)
     if last is not None and version < known:
         raise InputError(
             f"subset {tables.subset} is not the table that refresh {last['refresh']} left (version {version}, it was "
             f"at {known}): drop it, {tables.ledger} and {tables.history} to begin anew"
         )
-    if version - known > len(commits):
-        commits = tables.subset.history(spark, version - known)
-    later = [commit for commit in commits if commit.version > known]
-    for commit in sorted(later, key=lambda commit: commit.version):
+    for commit in commits:
+        if commit.version <= known:
+            continue
         if commit.facts.get("refresh") == state.number and state.pending is None:
             state = replace(state, pending=commit)
         elif last is None:
@@ -109,12 +110,32 @@ def read_state(spark: SparkSession, tables: Tables, rebuild: bool = False) -> St
                 f"subset {tables.subset} was written by something else than zipspark refresh "
                 f"(version {commit.version}: {commit.operation}): name another table"
             )
-        elif not (rebuild or any(word in commit.operation for word in _HARMLESS)):
+        elif not (rebuild or _is_harmless(commit)):
             raise InputError(
                 f"subset {tables.subset} was changed by something else since refresh {last['refresh']} "
                 f"(version {commit.version}: {commit.operation}): --rebuild chooses from the whole corpus again"
             )
     return state
+
+
+def moved(spark: SparkSession, table: Table, version: int) -> int:
+    """The newest version of ``table`` with the rows of ``version``, whose own files VACUUM may have removed since."""
+    for commit in _commits(spark, table, version):
+        if commit.version == version + 1 and _is_harmless(commit):
+            version = commit.version
+    return version
+
+
+def _is_harmless(commit: Commit) -> bool:
+    return any(word in commit.operation for word in _HARMLESS)
+
+
+def _commits(spark: SparkSession, table: Table, known: int) -> list[Commit]:
+    """Its newest commits, ascending, all behind version ``known`` among them; none where it is no Delta table."""
+    commits = table.history(spark, _FEW)
+    if commits and commits[0].version - known > len(commits):
+        commits = table.history(spark, commits[0].version - known)
+    return commits[::-1]
 
 
 def _rows(spark: SparkSession, history: Table) -> tuple[dict[str, Any], ...]:
