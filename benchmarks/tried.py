@@ -27,9 +27,11 @@ from results import Results, option
 from zipspark.core import select
 from zipspark.units import parse_size
 
+PACKAGES = ("scikit-learn",)
 SLICES = 2
 DRAWS = 5  # random subsets of a slice: their mean is what others are held against
 CLUSTERS = 32
+TURNS = 16
 AHEAD = 4  # budgets that a mixture of rankings looks down each of them
 
 Way = Callable[[Split], Sequence[int]]
@@ -57,6 +59,15 @@ def one_then_other(first: str, then: str, share: float = 0.5) -> Way:
         return list(select(split.samples, f"{split.budget}B", objective=then, keep=begun))
 
     return way
+
+
+def in_turns(split: Split) -> Sequence[int]:
+    """`TURNS` equal parts of the budget, by coverage and by ratio in turns; each has seen all that is there."""
+    picks: list[int] = []
+    for turn in range(TURNS):
+        upto = split.budget * (turn + 1) // TURNS
+        picks = list(select(split.samples, f"{upto}B", objective=("coverage", "ratio")[turn % 2], keep=picks))
+    return picks
 
 
 def mean_of_ranks(split: Split) -> Sequence[int]:
@@ -101,7 +112,10 @@ WAYS: dict[str, Way] = {
     "coverage, gain per row": by(objective="coverage", cost="row"),
     "coverage, 4 in 8, weights 1": by(objective="coverage", gram=4, weight_exponent=0.0),
     "mean of ranks": mean_of_ranks,
+    "in turns": in_turns,
+    "quarter coverage, then ratio": one_then_other("coverage", "ratio", 0.25),
     "half coverage, then ratio": one_then_other("coverage", "ratio"),
+    "three quarters coverage, then ratio": one_then_other("coverage", "ratio", 0.75),
     "half ratio, then coverage": one_then_other("ratio", "coverage"),
     **{
         f"{objective}, {mixed} by cluster": by_cluster(objective=objective, mix=mixed)
@@ -123,14 +137,17 @@ def main(pool: Path, rows: int, budget: str, results: Path) -> None:
     """POOL is a Parquet file of records with a column `source`."""
     slices = [of_large_sources(records_of(pool, rows, rows * place)) for place in range(SLICES)]
     splits = [split_of(records, parse_size(budget), seed) for seed, records in enumerate(slices)]
-    with Results("tried", pool, results) as out:
+    with Results("tried", pool, results, PACKAGES) as out:
         sizes = " and ".join(f"{len(split.samples):,}" for split in splits)
         out.say(
-            f"{sizes} samples, {splits[0].budget:,} bytes chosen; held-out bits per byte to those of random choice."
+            f"{sizes} samples, {splits[0].budget:,} bytes chosen; held-out bits per byte to those of random choice, "
+            f"whose own row, means of {DRAWS} draws, has the bits themselves."
         )
-        keeping = Kept(out.path.with_suffix(".jsonl"), {"rows": rows, "budget": splits[0].budget})
+        keeping = Kept(out.kept, "tried", {"rows": rows, "budget": splits[0].budget}, pool, PACKAGES)
         rows_of: dict[str, list[list[str]]] = {learner: [] for learner in LEARNERS}
         benches = [Bench.of(split) for split in splits]
+        for learner in LEARNERS:
+            rows_of[learner].append(["random", *random_cells(benches, learner)])
         for name in WAYS:
             found = [
                 keeping.of({"way": name, "slice": place}, partial(bench.found, name))
@@ -139,6 +156,7 @@ def main(pool: Path, rows: int, budget: str, results: Path) -> None:
             click.echo(f"{name}: {found[0]['seconds']:.1f} s", err=True)
             for learner in LEARNERS:
                 rows_of[learner].append([name, *cells(benches, found, learner)])
+        out.say(keeping.said())
         for learner, lines in rows_of.items():
             out.table(f"held-out by {learner}", COLUMNS, lines)
 
@@ -152,13 +170,16 @@ class Bench:
     kinds: Mapping[bytes, str]  # of noise
     held_out: HeldOut
     base: Mapping[str, Floats]  # by learner: the bits of random choice
+    base_ratio: float  # its R
+    base_picks: float
 
     @classmethod
     def of(cls, split: Split) -> Bench:
         held_out = HeldOut(split.held_out)
         drawn = [[split.samples[row] for row in at_random(split, draw)] for draw in range(DRAWS)]
         base = {name: np.mean([bits(held_out, texts) for texts in drawn], axis=0) for name, bits in LEARNERS.items()}
-        return cls(split, *spoiled(split), held_out, base)
+        ratio, picks = (float(np.mean([of(texts) for texts in drawn])) for of in (wide_ratio, len))
+        return cls(split, *spoiled(split), held_out, base, ratio, picks)
 
     def found(self, name: str) -> Json:
         started = time.perf_counter()
@@ -176,6 +197,19 @@ class Bench:
 
 
 COLUMNS = ("way", "mean over sources", "worst source", LIKE_POOL, "R", "noise of bytes", "picks", "seconds")
+
+
+def random_cells(benches: Sequence[Bench], learner: str) -> Iterator[str]:
+    """What `COLUMNS` say of random choice, in bits per byte; its share of noise is the pool's."""
+    sources = list(benches[0].split.held_out)
+    bits = [bench.base[learner] for bench in benches]
+    yield _both(f"{each[:-1].mean():.3f}" for each in bits)
+    yield _both(f"{each[:-1].max():.3f} {sources[int(each[:-1].argmax())]}" for each in bits)
+    yield _both(f"{each[-1]:.3f}" for each in bits)
+    yield _both(f"{bench.base_ratio:.2f}" for bench in benches)
+    yield ""
+    yield _both(f"{bench.base_picks:,.0f}" for bench in benches)
+    yield ""
 
 
 def cells(benches: Sequence[Bench], found: Sequence[Json], learner: str) -> Iterator[str]:
