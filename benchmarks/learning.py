@@ -98,7 +98,7 @@ class Bench:
             "kinds": KINDS,
             "tokens": self.tokens,
             "pretrain": self.pretrain,
-            "device": self.device.type,
+            "device": self._machine() if self.device.type == "cuda" else "cpu",
         }
 
     def learn(self, texts: Sequence[bytes], seed: int) -> Json:

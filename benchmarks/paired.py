@@ -5,7 +5,7 @@ A seed is another draw of what is held out, which moves all arms alike: that muc
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 
 import numpy as np
 import numpy.typing as npt
@@ -47,8 +47,8 @@ def summary(arm: str, arms: Mapping[str, BySeed], sources: Sequence[str]) -> lis
     return [*cells, *(spread(change, "+.1%") if arm != BASES[0] else ["", ""])]
 
 
-def named(arm: str, arms: Mapping[str, BySeed]) -> str:
-    """``arm``, with the number of its seeds where others have more."""
+def named(arm: str, arms: Mapping[str, Sized]) -> str:
+    """``arm``, with the number of its seeds where others have more; ``arms`` holds the seeds of each."""
     count = len(arms[arm])
     return arm if count == max(map(len, arms.values())) else f"{arm} ({count} seed{'s' * (count > 1)})"
 

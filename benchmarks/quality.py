@@ -188,8 +188,9 @@ def measured(
 
 def set_rows(runs: Runs, columns: Sequence[str]) -> Iterator[list[str]]:
     """A row per arm: of what its subsets are made."""
+    seeds = {arm: {one.seed for one in found} for arm, found in runs.items()}
     for arm, found in runs.items():
-        yield [arm, *(_shown(column, [one.figures[column] for one in found]) for column in columns)]
+        yield [named(arm, seeds), *(_shown(column, [one.figures[column] for one in found]) for column in columns)]
 
 
 def by_seed(found: Sequence[Found], learner: str) -> Mapping[int, Floats]:

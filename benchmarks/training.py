@@ -50,8 +50,8 @@ def main(seeds: int, wanted: str, results: Path, **given: Any) -> None:
         out.say(bench.describe([run for found in runs.values() for run in found]))
         out.say(
             f"Means of seeds: {seeds}. {EXPLAINED} L is the mean loss of the first epoch, nats per token; R that of "
-            "zstd -19 with a wide window. Before its end a run's rate is still high: on the way it has not reached what "
-            "a shorter run would have."
+            "zstd -19 with a wide window. Before its end a run's rate is still high: on the way it has not reached "
+            "what a shorter run would have."
         )
         out.say(keeping.said())
         out.table("held-out bits per byte at the end", (*SUMMARY, "L", "R", "samples", "bytes"), summary_rows(runs))
