@@ -1,130 +1,111 @@
-"""Work in a process of its own: what it took is nobody else's. Linux only."""
+"""Work in a process of its own: what it took is nobody else's. Linux only.
+
+::
+
+    start of the process ─▶ warm-up, imports in it ─▶ the work        ─▶ result
+                            `Cost.start`              all else of `Cost`
+"""
 
 from __future__ import annotations
 
 import os
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from pathlib import Path
-from re import search
 from typing import Any
 
-EVERY = 0.2  # seconds between two looks at the processes
-_TICKS = os.sysconf("SC_CLK_TCK")  # a second, of CPU time
+from processes import Family, cpu_with_waited_for, forget_peak
 
 
 @dataclass(frozen=True)
 class Cost:
     """What a piece of work took, with all processes that it started."""
 
+    start: float  # seconds of the warm-up; 0 where there was none
     seconds: float
     cpu_seconds: float  # of all cores, in user and kernel mode
-    peak: int  # bytes resident at once, shared ones counted once; what the process held before the work included
+    peak: int  # bytes at once, as processes.py has them; what the process held before the work included
 
 
-def alone(work: Callable[[], Any]) -> tuple[Any, Cost]:
-    """(what ``work`` returns, what it took); it and its result must be picklable.
+def alone(work: Callable[[], Any], warm: Callable[[], Any] | None = None, cores: int | None = None) -> tuple[Any, Cost]:
+    """(what ``work`` returns, what it took); it, ``warm`` and its result must be picklable.
 
-    The start of the process and the way of ``work`` into it are not counted, imports that ``work`` makes are.
+    ``warm`` runs first, in the same process: imports and compilation are then no part of the work. Of the machine's
+    cores the process and all that it starts have ``cores`` (none: those that this one has). The start of the process
+    and the way of ``work`` into it are not counted. Temporary files go with the process, however it ends.
 
     Raises:
-        ImportError: from the work.
-        RuntimeError: the work failed in another way, or its process was killed.
+        ModuleNotFoundError: from the work or the warm-up.
+        RuntimeError: one of them failed in another way, or their process was killed.
     """
+    with tempfile.TemporaryDirectory() as folder:
+        return _alone(work, warm, cores, folder)
+
+
+def _alone(work: Callable[[], Any], warm: Callable[[], Any] | None, cores: int | None, folder: str) -> tuple[Any, Cost]:
     context = get_context("spawn")
     here, there = context.Pipe()
-    process = context.Process(target=_do, args=(there, work))
-    process.start()
+    process = context.Process(target=_do, args=(there, work, warm, folder))
+    with _of_cores(cores):  # not in the process: libraries that it has imported by then have counted the cores
+        process.start()
     there.close()
-    family = _Family(process.pid or 0)
     try:
-        before = here.recv()
-        while not here.poll(EVERY):
-            family.look()
-        result, failure, seconds, waited_for = here.recv()
-        family.look()
-        here.send("seen")  # until then the process is there to be looked at
-    except EOFError:
+        start, failure = here.recv()
+        if failure is None:
+            with Family(process.pid or 0) as family:
+                before = family.cpu
+                here.send("go")
+                result, failure, seconds, waited_for = here.recv()
+                family.look()
+                here.send("seen")  # until then the process is there to be looked at
+    except (EOFError, ConnectionError):
         process.join()
         raise RuntimeError(f"its process ended with {process.exitcode}") from None
     process.join()
     if failure is not None:
         raise failure
     # A process that nobody waits for (Java) was only seen, one that lives for a moment was only waited for.
-    return result, Cost(seconds, max(family.cpu_seconds, waited_for) - before, family.peak)
+    return result, Cost(start, seconds, max(family.cpu - before, waited_for), family.peak)
 
 
-def _do(there: Connection, work: Callable[[], Any]) -> None:
-    """What the process does."""
-    result, failure = None, None
-    there.send(_with_waited_for())
-    started = time.perf_counter()
+@contextmanager
+def _of_cores(count: int | None) -> Iterator[None]:
+    """Processes that this thread starts meanwhile have ``count`` of its cores."""
+    own = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(own)[:count])
     try:
-        result = work()
-    except ImportError as error:
-        failure = ImportError(str(error))
-    except Exception as error:  # whatever it is, one that arrives whole
-        failure = RuntimeError(f"{type(error).__name__}: {error}")
-    seconds = time.perf_counter() - started
-    there.send((result, failure, seconds, _with_waited_for()))
+        yield
+    finally:
+        os.sched_setaffinity(0, own)
+
+
+def _do(there: Connection, work: Callable[[], Any], warm: Callable[[], Any] | None, folder: str) -> None:
+    """What the process does."""
+    tempfile.tempdir = os.environ["TMPDIR"] = folder
+    _, failure, start = _timed(warm) if warm else (None, None, 0.0)
+    there.send((start, failure))
+    if failure is not None:
+        return
+    there.recv()
+    forget_peak()
+    before = cpu_with_waited_for()
+    result, failure, seconds = _timed(work)
+    there.send((result, failure, seconds, cpu_with_waited_for() - before))
     there.recv()
 
 
-def _with_waited_for() -> float:
-    """CPU seconds of this process, of those below it, and of those that these have waited for."""
-    stats = _tree(os.getpid()).values()
-    return sum(sum(map(int, stat[11:15])) for stat in stats) / _TICKS
-
-
-class _Family:
-    """A process and all below it, as they were when they were last looked at."""
-
-    def __init__(self, root: int) -> None:
-        self.peak = 0  # bytes
-        self._root = root
-        self._ticks: dict[tuple[int, str], int] = {}  # (process, when it started) -> its own CPU time
-
-    def look(self) -> None:
-        found = _tree(self._root)
-        self._ticks.update(((pid, stat[19]), int(stat[11]) + int(stat[12])) for pid, stat in found.items())
-        self.peak = max(self.peak, sum(map(_resident, found)))
-
-    @property
-    def cpu_seconds(self) -> float:
-        return sum(self._ticks.values()) / _TICKS
-
-
-def _tree(root: int) -> dict[int, list[str]]:
-    """Of ``root`` and all processes below it what /proc/PID/stat says behind the name: state, parent, ..."""
-    stats = {int(entry.name): _stat(entry) for entry in Path("/proc").iterdir() if entry.name.isdigit()}
-    children: dict[int, list[int]] = {}
-    for pid, stat in stats.items():
-        if stat:
-            children.setdefault(int(stat[1]), []).append(pid)
-    found, waiting = {}, [root]
-    while waiting:
-        pid = waiting.pop()
-        if stats.get(pid):
-            found[pid] = stats[pid]
-            waiting += children.get(pid, [])
-    return found
-
-
-def _stat(process: Path) -> list[str]:
-    """Nothing when it has ended."""
+def _timed(work: Callable[[], Any]) -> tuple[Any, Exception | None, float]:
+    """(its result, or why there is none, seconds)."""
+    result, failure = None, None
+    started = time.perf_counter()
     try:
-        return (process / "stat").read_text().rpartition(") ")[2].split()
-    except OSError:
-        return []
-
-
-def _resident(pid: int) -> int:
-    """Bytes, each page divided by the processes that share it; 0 when the process has ended."""
-    try:
-        found = search(r"Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text())
-    except OSError:
-        return 0
-    return int(found[1]) * 1024 if found else 0
+        result = work()
+    except ModuleNotFoundError as error:
+        failure = ModuleNotFoundError(str(error))
+    except Exception as error:  # whatever it is, one that arrives whole
+        failure = RuntimeError(f"{type(error).__name__}: {error}")
+    return result, failure, time.perf_counter() - started

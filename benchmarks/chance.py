@@ -24,9 +24,13 @@ def at_random_equal(split: Split, draw: int) -> list[int]:
 
 
 def within(split: Split, order: Sequence[int], budget: float) -> list[int]:
-    """As many of ``order`` as fit."""
-    ends = np.cumsum([len(split.samples[row]) for row in order])
-    return list(order[: int(np.searchsorted(ends, budget, side="right"))])
+    """Those of ``order`` that fit, one after the other: one that does not is passed over, as `zipspark.select` does."""
+    rows = []
+    for row in order:
+        if (size := len(split.samples[row])) <= budget:
+            rows.append(row)
+            budget -= size
+    return rows
 
 
 def equal_shares(split: Split) -> dict[str, float]:

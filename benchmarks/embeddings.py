@@ -24,11 +24,11 @@ DIMENSIONS = 256  # of vectors of words: fewer than the model's 384, for which a
 WORDS = 50_000  # of the vocabulary, the commonest
 
 _known: dict[bytes, npt.NDArray[np.float32]] = {}  # what the model made of a text: subsets of a pool overlap
-_spaces: list[Callable[[Sequence[bytes]], Vectors]] = []  # none, or that of the first call of `by_words`
+_spaces: list[Callable[[Sequence[bytes]], Vectors]] = []  # none, or that of the first call of `embedded`
 
 
 def name() -> str:
-    """Which vectors `embedded` gives here, in a few words for a table."""
+    """Which vectors `fitted` gives here, in a few words for a table."""
     return "all-MiniLM-L6-v2, 256 tokens" if has_model() else f"TF-IDF, {DIMENSIONS} singular vectors"
 
 
@@ -36,12 +36,21 @@ def has_model() -> bool:
     return all(find_spec(package) for package in MODEL_PACKAGES)
 
 
-def embedded(texts: Sequence[bytes]) -> Vectors:
-    """(n, d) a row of length 1 for each of n UTF-8 texts: products of rows are cosines.
+def fitted(pool: Sequence[bytes]) -> Callable[[Sequence[bytes]], Vectors]:
+    """What makes an (n, d) array, a row of length 1 for each, of n UTF-8 texts: products of rows are cosines.
 
-    Rows of two calls can be compared, too. ImportError where neither the model nor scikit-learn is there.
+    The model is what it is; where it cannot be had, words, their weights and directions are those of ``pool``, which
+    therefore holds nothing that is kept out to be predicted. ImportError where neither the model nor scikit-learn is
+    there.
     """
-    return by_model(texts) if has_model() else by_words(texts)
+    return by_model if has_model() else by_words(pool)
+
+
+def embedded(texts: Sequence[bytes]) -> Vectors:
+    """(n, d) as `fitted` has it, by words in the space of the first call's texts: `fitted` says which pool it is of."""
+    if not _spaces:
+        _spaces.append(fitted(texts))
+    return _spaces[0](texts)
 
 
 def by_model(texts: Sequence[bytes]) -> Vectors:
@@ -74,20 +83,22 @@ def _model() -> Any:
     return SentenceTransformer(str(get_model_path()))
 
 
-def by_words(texts: Sequence[bytes]) -> Vectors:
+def by_words(pool: Sequence[bytes]) -> Callable[[Sequence[bytes]], Vectors]:
     """(n, d) TF-IDF of words with logarithmic counts, reduced by a truncated singular value decomposition.
 
-    Words, their weights and the d directions are those of the first call's texts; later ones are placed in that space.
-    d is DIMENSIONS, or less where there were not so many texts or words. A text of no known word gets zeros. About a
+    Words, their weights and the d directions are those of ``pool``; whatever texts are placed in that space. d is
+    DIMENSIONS, or less where there were not so many texts or words. A text of no known word gets zeros. About a
     millisecond of one core for a chat.
     """
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.preprocessing import normalize
 
-    if not _spaces:
-        weigh = TfidfVectorizer(decode_error="replace", sublinear_tf=True, max_features=WORDS, dtype=np.float32)
-        weights = weigh.fit_transform(texts)
-        reduce = TruncatedSVD(max(1, min(DIMENSIONS, *weights.shape) - 1), random_state=0).fit(weights)
-        _spaces.append(lambda texts: normalize(reduce.transform(weigh.transform(texts))))
-    return _spaces[0](texts).astype(np.float32, copy=False)
+    weigh = TfidfVectorizer(decode_error="replace", sublinear_tf=True, max_features=WORDS, dtype=np.float32)
+    weights = weigh.fit_transform(pool)
+    reduce = TruncatedSVD(max(1, min(DIMENSIONS, *weights.shape) - 1), random_state=0).fit(weights)
+
+    def placed(texts: Sequence[bytes]) -> Vectors:
+        return normalize(reduce.transform(weigh.transform(texts))).astype(np.float32, copy=False)
+
+    return placed

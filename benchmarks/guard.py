@@ -13,8 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 from noise import KINDS, noise
-from rich.console import Console
-from rich.table import Table
+from results import Results, option
 
 from zipspark.config import Choice
 from zipspark.core.codecs import lengths
@@ -24,6 +23,7 @@ from zipspark.core.rendering import detect_layout, kinds_of_records, layout_rend
 from zipspark.core.seen import Eye, Seen, counted_below, head_bytes, look_at, sketch_of
 from zipspark.core.selection import Offer, Quota, rank
 from zipspark.core.zstd_codec import HEADER_SAMPLES
+from zipspark.units import format_bytes
 
 ARMS = (
     ("ratio", "off"),
@@ -33,6 +33,7 @@ ARMS = (
     ("coverage", "rules"),
     ("coverage", "rules and views"),
 )
+COLUMNS = ("noise", "objective", "guard", "picks", "noise, %", "of bytes, %", "noise by kind")
 NOISE = "~"  # starts the group of a noise sample, before its kind
 
 
@@ -44,38 +45,35 @@ NOISE = "~"  # starts the group of a noise sample, before its kind
 @click.option("--seed", default=0, show_default=True, help="of the draw and the noise")
 @click.option("--shares", default="1,5,20", show_default=True, help="noise in the pool, percent")
 @click.option("--budget", default=2_000_000, show_default=True, help="bytes that are chosen")
-def main(pool: Path, column: str | None, group_column: str, rows: int, seed: int, shares: str, budget: int) -> None:
+@option
+def main(
+    pool: Path,
+    column: str | None,
+    group_column: str,
+    rows: int,
+    seed: int,
+    shares: str,
+    budget: int,
+    results: Path,
+) -> None:
     """POOL is a Parquet file of records."""
     samples = read(pool, column, group_column, rows, seed)
-    out = Console(width=150)
-    out.print(f"pool: {len(samples):,} samples without copies, {sum(map(len, samples)) / 1e6:.1f} MB, seed {seed}")
-    picked = Table("noise", "objective", "guard", "picks", "noise, %", "of bytes, %", "noise by kind", title="picked")
-    lost: dict[str, list[str]] = {}
-    caught: dict[str, list[str]] = {}
-    for share in (float(text) / 100 for text in shares.split(",")):
-        mixed = Mixed.of(samples, share, seed)
-        for objective, guard in ARMS:
-            picks = mixed.picks(objective, guard, budget)
-            groups = Counter(mixed.groups[row] for row in picks)
-            bad = [row for row in picks if mixed.groups[row].startswith(NOISE)]
-            picked.add_row(
-                f"{share:.0%}",
-                objective,
-                guard,
-                f"{len(picks):,}",
-                f"{100 * len(bad) / len(picks):.2f}",
-                f"{100 * mixed.sizes[bad].sum() / mixed.sizes[picks].sum():.2f}",
-                ", ".join(f"{kind} {groups[NOISE + kind]}" for kind in KINDS if groups[NOISE + kind]),
-            )
-        for group, (count, guarded_count) in mixed.by_group().items():
-            column_of = caught if group.startswith(NOISE) else lost
-            column_of.setdefault(group, []).append(f"{100 * guarded_count / count:.2f} % of {count:,}")
-    out.print(picked)
-    for title, rows_of in (("good samples guarded", lost), ("noise guarded", caught)):
-        table = Table("group", *(f"{share} % noise" for share in shares.split(",")), title=title)
-        for group in sorted(rows_of):
-            table.add_row(group.removeprefix(NOISE), *rows_of[group])
-        out.print(table)
+    with Results("guard", pool, results) as out:
+        size = sum(map(len, samples))
+        out.say(f"{len(samples):,} samples without copies, {format_bytes(size)}; {format_bytes(budget)} chosen.")
+        picked: list[list[str]] = []
+        lost: dict[str, list[str]] = {}
+        caught: dict[str, list[str]] = {}
+        for share in (float(text) / 100 for text in shares.split(",")):
+            mixed = Mixed.of(samples, share, seed)
+            picked += [[f"{share:.0%}", *mixed.row(objective, guard, budget)] for objective, guard in ARMS]
+            for group, (count, guarded_count) in mixed.by_group().items():
+                column_of = caught if group.startswith(NOISE) else lost
+                column_of.setdefault(group, []).append(f"{100 * guarded_count / count:.2f} % of {count:,}")
+        out.table("picked", COLUMNS, picked)
+        for title, rows_of in (("good samples guarded", lost), ("noise guarded", caught)):
+            columns = ("group", *(f"{share} % noise" for share in shares.split(",")))
+            out.table(title, columns, ([group.removeprefix(NOISE), *rows_of[group]] for group in sorted(rows_of)))
 
 
 @dataclass
@@ -109,6 +107,15 @@ class Mixed:
         offer = Offer([seen.views[row] for row in free], self.sizes[free])
         header = trained_header(choice, self.texts[:HEADER_SAMPLES])
         return free[rank(offer, Quota("bytes", budget), choice, lens=self.lens, header=header).indices]
+
+    def row(self, objective: str, guard: str, budget: int) -> list[str]:
+        """What `COLUMNS` say, behind the share of noise."""
+        picks = self.picks(objective, guard, budget)
+        groups = Counter(self.groups[row] for row in picks)
+        bad = [row for row in picks if self.groups[row].startswith(NOISE)]
+        share, of_bytes = len(bad) / len(picks), self.sizes[bad].sum() / self.sizes[picks].sum()
+        kinds = ", ".join(f"{kind} {groups[NOISE + kind]}" for kind in KINDS if groups[NOISE + kind])
+        return [objective, guard, f"{len(picks):,}", f"{100 * share:.2f}", f"{100 * of_bytes:.2f}", kinds]
 
     def by_group(self) -> dict[str, tuple[int, int]]:
         """Samples and guarded samples of each group, each script, and of all good ones."""

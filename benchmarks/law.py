@@ -16,14 +16,15 @@ from typing import Any
 
 import click
 import numpy as np
-import zstandard
 from arms import ARMS
 from chance import at_random, within
 from kept import Json, Kept
-from pools import Split, prompt, rendered
+from learning import PACKAGES, Bench, like_pool, mean, with_options
+from paired import spread
+from pools import Split, prompt, rendered, source_of
 from results import Results, option
-from training import Bench, like_pool, mean, spread, with_options
 
+from zipspark.core.zstd_codec import ZstdCodec
 from zipspark.entropy import Version, fit
 from zipspark.entropy.measure import measure
 from zipspark.entropy.ranks import ranks
@@ -38,17 +39,23 @@ GOOD = (  # of samples as they are: quality and consistency are held
     *("ratio", "coverage", "random 1", "random 2", "random 3", "equal random"),
     *("half redundant", "redundant", "a half, twice", "a quarter, four times"),
 )
+ONE_MIXTURE = ("random 1", "random 2", "random 3", "a half, twice", "a quarter, four times")  # of sources: the pool's
 SPOILED = ("half of the answers swapped", "a half, and again with swapped answers")
+SETS = {
+    "all": (*GOOD, *SPOILED),
+    "those of samples as they are": GOOD,
+    "those of samples as they are, with the pool's mixture of sources": ONE_MIXTURE,
+}
 
 
 @click.command(help=__doc__)
-@click.option("--seeds", default=1, show_default=True, help="draws of what is held out, of subsets and of weights")
+@click.option("--seeds", default=3, show_default=True, help="draws of what is held out, of subsets and of weights")
 @option
 @with_options
 def main(seeds: int, results: Path, **given: Any) -> None:
     bench = Bench.of(**given)
-    with Results("law", bench.pool, results, ("torch", "scipy")) as out:
-        keeping = Kept(out.path.with_suffix(".jsonl"), bench.options())
+    with Results("law", bench.pool, results, (*PACKAGES, "scipy")) as out:
+        keeping = Kept(out.kept, "law", bench.options(), bench.pool, PACKAGES)
         runs: dict[str, list[Json]] = {name: [] for name in (*GOOD, *SPOILED)}
         for seed in range(seeds):
             for name, found in runs.items():
@@ -59,8 +66,9 @@ def main(seeds: int, results: Path, **given: Any) -> None:
             "R is of the whole set, by zlib -9 and zstd as `zipspark entropy measure` has them, and by zstd -19 with "
             f"a wide window; L the mean loss of the first epoch, nats per token. Means, of seeds: {seeds}."
         )
+        out.say(keeping.said())
         out.table("twelve subsets", COLUMNS, rows(runs))
-        for title, names in (("all", (*GOOD, *SPOILED)), ("those of samples as they are", GOOD)):
+        for title, names in SETS.items():
             some = {name: runs[name] for name in names}
             out.table(
                 f"rank correlations with the score, {title} ({len(some)} subsets); the law says: negative",
@@ -93,7 +101,8 @@ def subsets(bench: Bench, seed: int) -> Subsets:
     def alike(share: float) -> list[bytes]:
         """The samples most like the rest of the pool; what is not of them is drawn at random."""
         rows = within(split, most_alike(split), share * split.budget)
-        others = [row for row in at_random(split, 1) if row not in set(rows)]
+        there = set(rows)
+        others = [row for row in at_random(split, 1) if row not in there]
         return of([*rows, *within(split, others, (1 - share) * split.budget)])
 
     def swapped(texts: Sequence[bytes]) -> list[bytes]:
@@ -122,13 +131,9 @@ def most_alike(split: Split) -> list[int]:
     order = np.random.default_rng((split.seed, CONTEXT)).permutation(len(split.samples)).tolist()
     known = within(split, order, min(CONTEXT, sum(map(len, split.samples)) // 2))
     context = b"".join(split.samples[row] for row in known)
-    dictionary = zstandard.ZstdCompressionDict(context, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
-    log = len(context).bit_length()
-    # At their defaults tables would hold the end of the context alone.
-    settings = zstandard.ZstdCompressionParameters.from_level(3, window_log=log + 1, hash_log=log, chain_log=log)
-    dictionary.precompute_compress(compression_params=settings)
-    codec = zstandard.ZstdCompressor(dict_data=dictionary, compression_params=settings)
-    others = order[len(known) :]
+    codec = ZstdCodec(level=3).dictionary(context)
+    chosen = set(known)
+    others = [row for row in order if row not in chosen]
     left = [len(codec.compress(split.samples[row])) / len(split.samples[row]) for row in others]
     return [others[at] for at in np.argsort(left, kind="stable")]
 
@@ -137,7 +142,7 @@ def questions(bench: Bench) -> Mapping[bytes, tuple[str, bytes]]:
     """Rendered sample -> its source, and what the person said first."""
     records = bench.records()
     return {
-        text: (record["source"], prompt(record).encode())
+        text: (source_of(record), prompt(record).encode())
         for text, record in zip(rendered(records), records, strict=True)
     }
 
@@ -145,21 +150,25 @@ def questions(bench: Bench) -> Mapping[bytes, tuple[str, bytes]]:
 def with_swapped_answers(
     texts: Sequence[bytes], questions: Mapping[bytes, tuple[str, bytes]], chance: np.random.Generator
 ) -> list[bytes]:
-    """Each prompt with what follows another one of its source; as many bytes. Texts that hold no prompt stay.
+    """Each prompt with what follows another one of its source; as many bytes. Texts that hold no prompt stay, and so
+    does a text that is alone in its source.
 
     >>> asked = {b"1+1? 2": ("sums", b"1+1?"), b"2+2? 4": ("sums", b"2+2?")}
     >>> with_swapped_answers(list(asked), asked, np.random.default_rng(0))
     [b'1+1? 4', b'2+2? 2']
     """
     ends = {}
+    circles: dict[str, list[int]] = {}
     for at, text in enumerate(texts):
-        _, asked = questions[text]
+        source, asked = questions[text]
         if asked and asked in text and not text.endswith(asked):
             ends[at] = text.index(asked) + len(asked)
-    circle = sorted(chance.permutation(list(ends)).tolist(), key=lambda at: questions[texts[at]][0])
+            circles.setdefault(source, []).append(at)
     made = list(texts)
-    for at, other in zip(circle, [*circle[1:], *circle[:1]], strict=True):
-        made[at] = texts[at][: ends[at]] + texts[other][ends[other] :]
+    for members in circles.values():
+        circle = chance.permutation(members).tolist()
+        for at, other in zip(circle, [*circle[1:], *circle[:1]], strict=True):
+            made[at] = texts[at][: ends[at]] + texts[other][ends[other] :]
     return made
 
 

@@ -12,20 +12,19 @@ import random
 import re
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 from pools import records_of, rendered
-from results import machine
-from rich.console import Console
-from rich.table import Table
+from results import Results, option
 
 from zipspark.core.leakage import Finding, normalised, search
 
 SHORTEST = 64  # bytes of an item
 OUT = ("not injected, no 13 words shared", "not injected, 13 words shared")
+COLUMNS = ("injected", "items", "whole", "part", "found", "by 13-grams", "scores")
 ARMS = ("verbatim", "case and spaces", "answer removed", "every tenth word", *OUT)
 
 
@@ -34,9 +33,14 @@ ARMS = ("verbatim", "case and spaces", "answer removed", "every tenth word", *OU
 @click.option("--rows", default=40_000, show_default=True, help="samples of POOL, at random")
 @click.option("--items", default=300, show_default=True, help="items of each kind")
 @click.option("--seed", default=0, show_default=True)
-def main(pool: Path | None, rows: int, items: int, seed: int) -> None:
+@option
+def main(pool: Path | None, rows: int, items: int, seed: int, results: Path) -> None:
     """POOL is a Parquet file of chats or prompts; without one, the demo corpus is used."""
-    out = Console()
+    with Results("leakage", pool, results) as out:
+        tried(out, pool, rows, items, seed)
+
+
+def tried(out: Results, pool: Path | None, rows: int, items: int, seed: int) -> None:
     draw = random.Random(seed)
     records = records_of(pool, 10**9)
     records = draw.sample(records, min(rows, len(records)))
@@ -60,16 +64,15 @@ def main(pool: Path | None, rows: int, items: int, seed: int) -> None:
     seconds = time.perf_counter() - started
     started = time.perf_counter()
     overlapping = word_overlap([texts[row] for row in held], leaked)
-    out.print(machine())
-    out.print(f"pool: {len(leaked):,} samples, {sum(map(len, leaked)) / 1e6:.1f} M characters; {len(held):,} items")
-    out.print(f"zipspark {seconds:.1f} s, 13-grams {time.perf_counter() - started:.1f} s")
+    out.say(f"{len(leaked):,} samples, {sum(map(len, leaked)) / 1e6:.1f} M characters; {len(held):,} items.")
+    out.say(f"zipspark {seconds:.1f} s, 13-grams {time.perf_counter() - started:.1f} s.")
     arms = [OUT[shared] if arm in OUT else arm for arm, shared in zip(arms, overlapping, strict=True)]
-    out.print(table(arms, [finding for finding, _ in found], overlapping))
+    out.table("found", COLUMNS, found_rows(arms, [finding for finding, _ in found], overlapping))
     right = [
         row for (finding, row), arm in zip(found, arms, strict=True) if arm not in OUT and finding.verdict != "none"
     ]
     exact = sum(row >= len(kept) for row in right)
-    out.print(f"of the injected items found, {exact / max(len(right), 1):.1%} are matched to an injected sample")
+    out.say(f"Of the injected items found, {exact / max(len(right), 1):.1%} are matched to an injected sample.")
 
 
 def altered(arm: str, text: str, prompt: str, draw: random.Random, words: Sequence[str]) -> str | None:
@@ -110,14 +113,13 @@ def grams(text: str, size: int) -> set[int]:
     return {hash(tuple(words[at : at + size])) for at in range(len(words) - size + 1)}
 
 
-def table(arms: Sequence[str], found: Sequence[Finding], overlapping: Sequence[bool]) -> Table:
+def found_rows(arms: Sequence[str], found: Sequence[Finding], overlapping: Sequence[bool]) -> Iterator[list[str]]:
     """A row per kind of item; scores at the 10th, 50th and 90th percentile."""
-    shown = Table("injected", "items", "whole", "part", "found", "by 13-grams", "scores")
     for arm in ARMS:
         mine = [number for number, name in enumerate(arms) if name == arm]
         verdicts = Counter(found[number].verdict for number in mine)
         scores = sorted(found[number].score for number in mine)
-        shown.add_row(
+        yield [
             arm,
             f"{len(mine):,}",
             share(verdicts["whole"], mine),
@@ -125,8 +127,7 @@ def table(arms: Sequence[str], found: Sequence[Finding], overlapping: Sequence[b
             share(verdicts["whole"] + verdicts["part"], mine),
             share(sum(overlapping[number] for number in mine), mine),
             " ".join(f"{scores[int(at * len(scores))]:.2f}" for at in (0.1, 0.5, 0.9) if scores),
-        )
-    return shown
+        ]
 
 
 def share(count: int, of: Sequence[int]) -> str:

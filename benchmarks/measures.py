@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 
 from zipspark.core.grams import distinct, mix
 
-NEAR = 0.7  # two samples are near copies from this share of common byte 8-grams (Jaccard's), as deduplication has it
+NEAR = 0.7  # Jaccard similarity of their byte 8-grams from which two samples are near copies
 NEAR_EVERY = 4  # one 8-gram in so many is looked at for that, chosen by its hash: the same ones in every sample
 
 Vectors = npt.NDArray[np.float32]  # (n, d) rows of length 1
@@ -52,22 +52,38 @@ def distinct_grams(samples: Sequence[bytes]) -> int:
 
 
 def near_copies(samples: Sequence[bytes], block: int = 500) -> float:
-    """The share of samples that have a near copy (`NEAR`) among the others."""
-    rows = np.repeat(np.arange(len(samples)), [max(0, len(sample) - 7) for sample in samples])
-    hashes = mix(_grams(samples))
-    looked_at = hashes < np.uint64(2**64 // NEAR_EVERY)
-    _, columns = np.unique(hashes[looked_at], return_inverse=True)
-    pairs = np.unique(np.stack([rows[looked_at], columns]), axis=1)
-    has = csr_array((np.ones(pairs.shape[1], np.int32), tuple(pairs)), shape=(len(samples), int(columns.max()) + 1))
-    grams = has.sum(axis=1)
-    others = has.T.tocsr()
-    near = 0
+    """The share of samples that have a near copy (`NEAR`) among the others.
+
+    Two sets of which one has n elements can only be so alike if they share one of its n - NEAR n + 1 rarest, whichever
+    those are (Chaudhuri 2006, Bayardo 2007): only pairs that do are compared, so a whole pool can be asked about.
+    """
+    parts = [_looked_at(samples[first : first + block], first) for first in range(0, len(samples), block)]
+    rows, hashes = (np.concatenate(each) for each in zip(*parts, strict=True))
+    _, columns, common = np.unique(hashes, return_inverse=True, return_counts=True)
+    by_rarity = np.empty(len(common), np.int64)
+    by_rarity[np.argsort(common, kind="stable")] = np.arange(len(common))
+    # One number for each (sample, gram): sorted, the grams of a sample follow each other, the rarest first.
+    pairs = np.unique(rows * len(common) + by_rarity[columns])
+    rows, columns = np.divmod(pairs, max(1, len(common)))
+    sizes = np.bincount(rows, minlength=len(samples))
+    starts = np.cumsum(sizes) - sizes
+    rare = np.arange(len(rows)) - starts[rows] < (sizes - np.ceil(NEAR * sizes) + 1)[rows]
+    shape = (len(samples), len(common))
+    has = csr_array((np.ones(len(rows), np.int32), (rows, columns)), shape=shape)
+    has_rare = csr_array((np.ones(int(rare.sum()), np.int32), (rows[rare], columns[rare])), shape=shape)
+    holders = has_rare.T.tocsr()
+    near = np.zeros(len(samples), dtype=bool)
     for first in range(0, len(samples), block):
-        last = min(first + block, len(samples))
-        common = (has[first:last] @ others).toarray()
-        common[np.arange(last - first), np.arange(first, last)] = 0
-        near += int((common >= NEAR * (grams[first:last, None] + grams - common)).any(axis=1, where=grams > 0).sum())
-    return near / len(samples)
+        met = (has_rare[first : first + block] @ holders).tocoo()
+        one, two = met.coords[0] + first, met.coords[1]
+        small, large = np.minimum(sizes[one], sizes[two]), np.maximum(sizes[one], sizes[two])
+        maybe = (one < two) & (small >= NEAR * large) & ~(near[one] & near[two])
+        for some in np.array_split(np.flatnonzero(maybe), 1 + int(maybe.sum()) // 5000):
+            a, b = one[some], two[some]
+            shared = has[a].multiply(has[b]).sum(axis=1)
+            alike = shared >= NEAR * (sizes[a] + sizes[b] - shared)
+            near[a[alike]] = near[b[alike]] = True
+    return float(near.mean())
 
 
 class Embeddings:
@@ -90,6 +106,7 @@ def redundancy(samples: Sequence[bytes]) -> Mapping[str, float]:
     sizes = [len(sample) for sample in samples]
     figures = {
         "picks": float(len(samples)),
+        "bytes": float(len(text)),
         "mean length": float(np.mean(sizes)),
         "median length": float(np.median(sizes)),
     }
@@ -99,6 +116,14 @@ def redundancy(samples: Sequence[bytes]) -> Mapping[str, float]:
         except ImportError:
             figures[f"R {name}"] = float("nan")
     return figures | {"8-grams": float(distinct_grams(samples)), "near copies": near_copies(samples)}
+
+
+def _looked_at(samples: Sequence[bytes], first: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
+    """(the number of its sample, from ``first`` on; its hash) of one 8-gram in `NEAR_EVERY`."""
+    hashes = mix(_grams(samples))
+    some = hashes < np.uint64(2**64 // NEAR_EVERY)
+    rows = np.repeat(np.arange(first, first + len(samples)), [max(0, len(sample) - 7) for sample in samples])
+    return rows[some], hashes[some]
 
 
 def _grams(samples: Sequence[bytes]) -> npt.NDArray[np.uint64]:

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from re import search
 from tempfile import TemporaryDirectory
 
 import click
 import numpy as np
+import processes
 import pyarrow as pa
 from pools import records_of, rendered
 from results import Results, option
@@ -94,18 +94,12 @@ def _peak(ranks: RankParts, stream: str) -> int:
     """Bytes by which this process grows."""
     with pa.OSFile(stream) as file:
         list(ranks(iter([next(iter(pa.ipc.open_stream(file)))])))
-    Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
-    before = _status("VmRSS")
+    processes.forget_peak()
+    before = processes.resident()
     with pa.OSFile(stream) as file:
         for _ in ranks(iter(pa.ipc.open_stream(file))):
             pass
-    return _status("VmHWM") - before
-
-
-def _status(name: str) -> int:
-    found = search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found
-    return int(found[1]) * 1024
+    return processes.peak() - before
 
 
 if __name__ == "__main__":

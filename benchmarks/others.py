@@ -7,6 +7,7 @@ split's draws have in common is worked out once. ImportError where a package is 
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 from collections.abc import Callable, Sequence
@@ -52,9 +53,14 @@ def minhash_random(split: Split, draw: int) -> list[int]:
 
 
 def drawn_from(split: Split, rows: Sequence[int], draw: int) -> list[int]:
-    """Positions at random among ``rows`` that fill the budget."""
-    order = np.random.default_rng((split.seed, draw)).permutation(len(rows))
-    return within(split, [rows[at] for at in order], split.budget)
+    """Positions at random among ``rows`` that fill the budget.
+
+    They come in the order of the draw of chance.py's `at_random`, so what is compared with it differs by what ``rows``
+    leave out alone.
+    """
+    there = set(rows)
+    order = sub_sample(split, draw, len(split.samples))
+    return within(split, [row for row in order if row in there], split.budget)
 
 
 @once_a_split
@@ -82,9 +88,10 @@ def dsir(split: Split, draw: int) -> list[int]:
     """Data selection with importance resampling (Xie 2023), by its package: samples whose hashed words and pairs of
     words are as common as in a target, here the examples of all sources together, up to 150 of each.
 
-    The package's settings, but that samples of fewer than 100 words, which it leaves out, are let in where the others
-    would not be twice the budget. It draws a number of samples: the number is searched for that fills the bytes. Its
-    chance is seeded, so a larger number draws the same samples and some more.
+    The package's settings, but one: it leaves out samples of fewer than 100 words, a filter for documents of the web.
+    Of chats that would leave out most, and of some sources four fifths, for their form and not by the method's weights,
+    so there is no least length here. It draws a number of samples: the number is searched for that fills the bytes. Its
+    chance is seeded, so a larger number draws the same samples and some more; another number of cores draws others.
     """
     return _weighed(split).filling(draw)
 
@@ -102,19 +109,17 @@ class _Weighed:
         pool, target = f"{self._folder.name}/pool.jsonl", f"{self._folder.name}/target.jsonl"
         _write(pool, split.samples)
         _write(target, [text for texts in split.examples.values() for text in texts])
-        self._dsir = HashedNgramDSIR([pool], [target], cache_dir=f"{self._folder.name}/weights")
+        self._dsir = HashedNgramDSIR([pool], [target], f"{self._folder.name}/weights", min_example_length=0)
         self._dsir.fit_importance_estimator()
         self._dsir.compute_importance_weights()
-        words = np.concatenate([np.load(file) for file in self._dsir.perexample_metadata_dir.iterdir()])
-        if (words >= self._dsir.min_example_length).sum() * self._sizes.mean() < 2 * split.budget:
-            self._dsir.min_example_length = 0
-        self._offered = int((words >= self._dsir.min_example_length).sum())
 
     def filling(self, draw: int) -> list[int]:
         """Positions that fill the budget to less than a sample of mean size."""
+        from joblib.externals.loky import get_reusable_executor
+
         budget, mean = self._split.budget, float(self._sizes.mean())
         fits: list[int] = []
-        room, too_many = budget, self._offered  # the package draws fewer than all
+        room, too_many = budget, len(self._sizes)  # the package draws fewer than all
         while room >= mean and too_many - len(fits) > 1:
             guess = min(max(len(fits) + 1, int(budget / mean)), too_many - 1)
             rows = self._drawn(guess, draw)
@@ -124,13 +129,16 @@ class _Weighed:
                 fits, room = rows, budget - size
             else:
                 too_many = guess
+        # The package's workers wait five minutes for more, and a process that ends waits for them.
+        get_reusable_executor().shutdown()
         return fits
 
     def _drawn(self, count: int, draw: int) -> list[int]:
         with TemporaryDirectory() as folder:
             np.random.seed([self._split.seed, draw])  # what the package draws by
             self._dsir.resample(f"{folder}/out", count, cache_dir=f"{folder}/cache")
-            lines = [line for file in Path(f"{folder}/out").iterdir() for line in file.read_text().splitlines()]
+            shards = sorted(Path(f"{folder}/out").glob("*.jsonl"), key=lambda file: int(file.stem))
+            lines = [line for file in shards for line in file.read_text(encoding="utf-8").splitlines()]
         return sorted(json.loads(line)["row"] for line in lines)
 
 
@@ -148,16 +156,23 @@ def facility_location(split: Split, draw: int, of: int = PAIRS_OF) -> list[int]:
 
     Of ``of`` samples drawn at random, for it needs the similarities of all pairs; so it chooses from less than the
     other ways do. Similarity is apricot's own for cosines, their square. Vectors are those of embeddings.py. Lazy
-    greedy, by gain and not by gain per byte: as the package is used, with a number of samples, cut at the budget.
+    greedy, by gain and not by gain per byte: as the package is used, with a number of samples, cut at the budget. That
+    number is what samples of mean size would need, and twice as many while what they hold is not enough.
     """
     from apricot import FacilityLocationSelection
-    from embeddings import embedded
+    from embeddings import fitted
 
     rows = sub_sample(split, draw, of)
-    most = int(np.searchsorted(np.cumsum(np.sort(lengths(split.samples)[rows])), split.budget, side="right"))
-    vectors = embedded([split.samples[row] for row in rows])
-    found = FacilityLocationSelection(max(1, most), metric="cosine", optimizer="lazy").fit(vectors)
-    return within(split, [rows[at] for at in found.ranking], split.budget)
+    texts = [split.samples[row] for row in rows]
+    sizes = lengths(texts)
+    vectors = fitted(texts)(texts)
+    count = math.ceil(split.budget / sizes.mean())
+    while True:
+        count = min(count, len(rows))
+        found = FacilityLocationSelection(count, metric="cosine", optimizer="lazy").fit(vectors)
+        if count == len(rows) or sizes[found.ranking].sum() >= split.budget:
+            return within(split, [rows[at] for at in found.ranking], split.budget)
+        count *= 2
 
 
 def maximum_coverage(split: Split, draw: int, of: int = FEATURES_OF) -> list[int]:
@@ -188,7 +203,7 @@ def maximum_coverage(split: Split, draw: int, of: int = FEATURES_OF) -> list[int
 
 
 def sub_sample(split: Split, draw: int, count: int) -> list[int]:
-    """``count`` positions at random, or all."""
+    """``count`` positions at random, or all: the first of those that chance.py draws from."""
     rows: list[int] = np.random.default_rng((split.seed, draw)).permutation(len(split.samples))[:count].tolist()
     return rows
 
@@ -197,14 +212,15 @@ def text_dedup(split: Split, python: str) -> list[int]:
     """Positions left by text-dedup's MinHash at its own settings, run by the interpreter ``python`` of an environment
     that has it (it pins rich below 14).
 
-    Word 5-grams, Jaccard 0.7, 250 permutations, as many processes as there are cores. Of samples joined by collisions
-    the first is kept; those of fewer than five words go.
+    Word 5-grams, Jaccard 0.7, 250 permutations, as many processes as this one has cores. Of samples joined by
+    collisions the first is kept; those of fewer than five words go.
     """
     with TemporaryDirectory() as folder:
         texts = [text.decode(errors="replace") for text in split.samples]
         pq.write_table(pa.table({"row": range(len(texts)), "text": texts}), f"{folder}/pool.parquet")
         command = [python, "-m", "text_dedup.minhash", "--path", "parquet", "--data_files", f"{folder}/pool.parquet"]
         command += ["--split", "train", "--column", "text", "--output", f"{folder}/out", "--cache_dir", folder]
+        command += ["--num_proc", str(len(os.sched_getaffinity(0)))]
         offline = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {"HF_HUB_OFFLINE": "1"}
         done = subprocess.run(command, env=offline, cwd=folder, capture_output=True, text=True)
         if done.returncode:

@@ -1,16 +1,18 @@
 """Peers: what other people deduplicate and select with, on the same pool and cores as zipspark: what each takes, and
 how redundant what it leaves still is.
 
-Deduplication keeps most of a pool, so it stands twice: with what it keeps, and with a random choice of that which is as
-large as what the others choose.
+Each runs in a process of its own with as many cores as all others, and twice there: on a few samples that are not in
+the pool, for imports and compilation, and then on the pool. Deduplication keeps most of a pool, so it stands twice in
+the tables: with what it keeps, and with a random choice of that which is as large as what the others choose.
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,7 +27,7 @@ import twins
 from alone import Cost, alone
 from chance import at_random
 from measures import distinct_grams, wide_ratio
-from pools import MEASURED, Split, of_large_sources, records_of, split_of
+from pools import MEASURED, POOL_PART, Split, of_large_sources, records_of, split_of
 from results import Results, option
 
 from zipspark.core import select
@@ -41,10 +43,17 @@ PACKAGES = (
     "pyspark",
 )
 DRAWS = 5  # random subsets, of which the means are shown
-MASTER = "local[2]"
-
-
-COSTS = ("method", "what it works on", "seconds", "CPU seconds", "peak memory", "samples kept", "bytes kept")
+WARM_UP = 200  # samples
+COSTS = (
+    "method",
+    "what it works on",
+    "start, s",
+    "seconds",
+    "CPU seconds",
+    "peak memory",
+    "samples kept",
+    "bytes kept",
+)
 REMAINS = ("samples of", "samples", "bytes", "R", "near copies", "8-grams")
 
 
@@ -55,7 +64,8 @@ REMAINS = ("samples of", "samples", "bytes", "R", "near copies", "8-grams")
 @click.option(
     "--text-dedup", metavar="PYTHON", help="interpreter of an environment that has text-dedup; none: left out"
 )
-@click.option("--spark/--no-spark", default=True, show_default=True, help=f"zipspark's main job too, on {MASTER}")
+@click.option("--spark/--no-spark", default=True, show_default=True, help="zipspark's main job too")
+@click.option("--cores", default=2, show_default=True, help="that each may use")
 @click.option("--pairs-of", default=others.PAIRS_OF, show_default=True, help="samples for facility location")
 @click.option("--features-of", default=others.FEATURES_OF, show_default=True, help="samples for maximum coverage")
 @option
@@ -65,26 +75,34 @@ def main(
     budget: str,
     text_dedup: str | None,
     spark: bool,
+    cores: int,
     pairs_of: int,
     features_of: int,
     results: Path,
 ) -> None:
     """POOL is a Parquet file of records with a column `source`; without one, the demo corpus is used."""
+    own = len(os.sched_getaffinity(0))
+    if not 1 <= cores <= own:
+        raise click.UsageError(f"--cores must be 1 to {own}, what this process may use, got {cores}")
     split = split_of(of_large_sources(records_of(pool, rows)), parse_size(budget), seed=0)
     pairs_of, features_of = (min(count, len(split.samples)) for count in (pairs_of, features_of))
-    peers = peers_of(text_dedup, spark, pairs_of, features_of)
+    peers = peers_of(text_dedup, cores if spark else 0, pairs_of, features_of)
     with Results("peers", pool, results, PACKAGES) as out:
         out.say(
             f"{len(split.samples):,} samples without exact copies, {format_bytes(sum(map(len, split.samples)))}; "
-            f"{format_bytes(split.budget)} chosen."
+            f"{format_bytes(split.budget)} chosen. Each has {cores} core{'s' if cores > 1 else ''}."
         )
         out.say(notes(split, text_dedup))
+        first = warming(split)
         left: dict[str, Left] = {}
         for name, peer in peers.items():
             try:
-                left[name] = Left(*alone(partial(peer.work, split)))
-            except (ImportError, RuntimeError) as error:
-                out.say(f"Absent: {name}. {' '.join(str(error).split())}")
+                left[name] = Left(*alone(partial(peer.work, split), partial(peer.work, first), cores))
+            except (ModuleNotFoundError, RuntimeError) as error:
+                if peer.ours:
+                    raise
+                what = "Failed" if isinstance(error, RuntimeError) else "Absent"
+                out.say(f"{what}: {name}. {' '.join(str(error).split())}")
                 continue
             click.echo(f"{name}: {left[name].cost.seconds:.1f} s", err=True)
         out.table("what each takes", COSTS, cost_rows(split, peers, left))
@@ -99,13 +117,26 @@ def notes(split: Split, text_dedup: str | None) -> str:
     missing = "text-dedup, which pins rich below 14, needs an environment of its own: --text-dedup PYTHON. "
     return (
         f"{_version(text_dedup) + '. ' if text_dedup else missing}"
-        "Each runs in a process of its own that holds the samples. Its time ends when positions are known: imports, "
-        "compilation (apricot), files (DSIR, text-dedup, the job) and starts of other processes (text-dedup, the job's "
-        "Java) are in it. DSIR, text-dedup, vectors and the job use all cores, the others one: CPU seconds are of all. "
-        "Peak memory is of the whole tree of processes, the samples included. "
+        "Each runs in a process of its own, which holds the samples and has as many cores as the others. "
+        f"Start: seconds for {WARM_UP} samples that are not in the pool, imports, compilation (apricot) and the model "
+        "(vectors) included. Seconds and CPU seconds: the pool after that, until positions are known. Files (DSIR, "
+        "text-dedup, the job) are in them, and starts of other processes: DSIR's workers, text-dedup with its imports "
+        "and the job with its Java start anew each time. DSIR, text-dedup, vectors and the job use all cores, the "
+        "others one: CPU seconds are of all. Peak memory: all processes at once, each at its own peak, the samples "
+        "included; pages that processes share count in each. "
         f"DSIR's target is {target:,} samples that are not in the pool, up to {MEASURED} of each source. "
         f"Near copies: samples with another kept whose word {twins.WORDS}-grams overlap by Jaccard {twins.THRESHOLD} "
         f"or more. 8-grams: distinct byte 8-grams. R by zstd -19 --long=27. Random subsets are means of {DRAWS}."
+    )
+
+
+def warming(split: Split) -> Split:
+    """A small pool that is not of the pool: nothing of that is known before."""
+    texts = [text for texts in split.examples.values() for text in texts]
+    few = np.random.default_rng(split.seed).permutation(len(texts))[:WARM_UP]
+    samples = [texts[at] for at in few]
+    return replace(
+        split, samples=samples, sources=["" for _ in samples], budget=sum(map(len, samples)) // POOL_PART, held_out={}
     )
 
 
@@ -115,6 +146,7 @@ def cost_rows(split: Split, peers: Mapping[str, Peer], left: Mapping[str, Left])
         yield [
             name,
             peers[name].works_on,
+            f"{cost.start:,.1f}",
             f"{cost.seconds:,.1f}",
             f"{cost.cpu_seconds:,.1f}",
             format_bytes(cost.peak),
@@ -163,6 +195,7 @@ class Peer:
     works_on: str
     work: Callable[[Split], Sequence[int]]  # positions; picklable
     keeps_most: bool = False  # it removes copies, and knows no budget
+    ours: bool = False  # zipspark: where it fails, there is nothing to compare
 
 
 @dataclass(frozen=True)
@@ -184,13 +217,13 @@ def of_sub_sample(split: Split, of: int, **options: object) -> list[int]:
     return [rows[at] for at in found]
 
 
-def of_job(split: Split, objective: str) -> list[int]:
+def of_job(split: Split, objective: str, master: str) -> list[int]:
     """The main job as a user starts it, from a Parquet file."""
     with TemporaryDirectory() as folder:
         texts = [text.decode() for text in split.samples]
         pq.write_table(pa.table({"id": range(len(texts)), "text": texts}), f"{folder}/pool.parquet")
         command = [sys.executable, "-m", "zipspark", "select", f"{folder}/pool.parquet", "--output", f"{folder}/out"]
-        command += ["--budget", f"{split.budget}B", "--objective", objective, "--master", MASTER, "--id-column", "id"]
+        command += ["--budget", f"{split.budget}B", "--objective", objective, "--master", master, "--id-column", "id"]
         done = subprocess.run([*command, "--schema", "text", "--json"], capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"zipspark select ended with {done.returncode}: {done.stderr[-2000:]}")
@@ -198,8 +231,8 @@ def of_job(split: Split, objective: str) -> list[int]:
     return [int(row) for row in ranked["id"].to_pylist()]
 
 
-def peers_of(text_dedup: str | None, spark: bool, pairs_of: int, features_of: int) -> Mapping[str, Peer]:
-    """By the name in the tables."""
+def peers_of(text_dedup: str | None, spark_cores: int, pairs_of: int, features_of: int) -> Mapping[str, Peer]:
+    """By the name in the tables; without cores for Spark without the main job."""
     uniform = {"objective": "coverage", "weight_exponent": 0.0, "guard": "off"}
     peers = {"datasketch MinHash LSH": Peer("word 5-grams", others.unlike, keeps_most=True)}
     if text_dedup:
@@ -215,14 +248,17 @@ def peers_of(text_dedup: str | None, spark: bool, pairs_of: int, features_of: in
             f"{features_of:,} samples: zipspark's grams", partial(others.maximum_coverage, draw=0, of=features_of)
         ),
         "zipspark coverage, uniform": Peer(
-            f"{features_of:,} samples: the same", partial(of_sub_sample, of=features_of, **uniform)
+            f"{features_of:,} samples: the same", partial(of_sub_sample, of=features_of, **uniform), ours=True
         ),
-        "zipspark coverage": Peer("byte grams, one core", partial(of_core, objective="coverage")),
-        "zipspark ratio": Peer("bytes by zstd, one core", partial(of_core, objective="ratio")),
+        "zipspark coverage": Peer("byte grams, one core", partial(of_core, objective="coverage"), ours=True),
+        "zipspark ratio": Peer("bytes by zstd, one core", partial(of_core, objective="ratio"), ours=True),
     }
-    if spark:
+    if spark_cores:
+        master = f"local[{spark_cores}]"
         for objective in ("coverage", "ratio"):
-            peers[f"zipspark {objective}, job"] = Peer(f"a file, Spark {MASTER}", partial(of_job, objective=objective))
+            peers[f"zipspark {objective}, job"] = Peer(
+                f"a file, Spark {master}", partial(of_job, objective=objective, master=master), ours=True
+            )
     return peers
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,12 @@ POOL_PART = 8  # a budget is at most this part of the pool, or there is little t
 LIKE_POOL = "like the pool"  # held-out samples drawn from all sources at once, as many as MEASURED of four sources
 
 
+ONE_SOURCE = "all"  # of records that name none
+
+
 def records_of(pool: Path | None, rows: int, skip: int = 0) -> list[dict[str, Any]]:
-    """``rows`` records of ``pool`` behind the first ``skip``; without a pool those of the demo corpus."""
-    return first_records(pool, skip + rows)[skip:] if pool else list(demo.corpus())
+    """``rows`` records behind the first ``skip``, of ``pool`` or, without one, of the demo corpus."""
+    return first_records(pool, skip + rows)[skip:] if pool else list(islice(demo.corpus(), skip, skip + rows))
 
 
 def first_records(path: Path, rows: int) -> list[dict[str, Any]]:
@@ -41,19 +45,23 @@ def rendered(records: Sequence[dict[str, Any]]) -> Iterable[bytes]:
     return map(layout_renderer(detect_layout(kinds_of_records(records[:1000]))), records)
 
 
+def source_of(record: Mapping[str, Any]) -> str:
+    return str(record.get("source") or ONE_SOURCE)
+
+
 def prompt(record: Mapping[str, Any]) -> str:
-    """What a person says first in ``record``."""
+    """What a person says first in ``record``; empty where nobody asks anything, as in plain text."""
     for message in record.get("conversations") or ():
         if message["from"] == "human":
             return str(message["value"])
-    return str(record.get("prompt", ""))
+    return str(record.get("prompt") or "")
 
 
 def of_large_sources(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    prompts: dict[str, set[str]] = {}
-    for record in records:
-        prompts.setdefault(record["source"], set()).add(prompt(record))
-    return [record for record in records if len(prompts[record["source"]]) >= LEAST]
+    prompts: dict[str, set[bytes]] = {}
+    for record, text in zip(records, rendered(records), strict=True):
+        prompts.setdefault(source_of(record), set()).add(prompt(record).encode() or text)
+    return [record for record in records if len(prompts[source_of(record)]) >= LEAST]
 
 
 @dataclass(frozen=True)
@@ -70,13 +78,16 @@ class Split:
 
 
 def split_of(records: Sequence[dict[str, Any]], budget: int, seed: int, measured: int = MEASURED) -> Split:
-    """Another draw of the prompts held out for each seed; ``measured`` samples of a source at most are kept."""
+    """Another draw of the prompts held out for each seed; ``measured`` samples of a source at most are kept.
+
+    A record without a prompt is its own; one without a source is of `ONE_SOURCE`.
+    """
     pool: dict[bytes, str] = {}
     held_out: dict[str, dict[bytes, None]] = {}  # dict for set: it keeps the order
     examples: dict[str, dict[bytes, None]] = {}
     questions: dict[str, dict[bytes, None]] = {}
     for record, text in zip(records, rendered(records), strict=True):
-        source, asked = record["source"], prompt(record).encode()
+        source, asked = source_of(record), prompt(record).encode() or text
         digest = blake2b(asked, digest_size=8, salt=seed.to_bytes(8)).digest()
         tenth = int.from_bytes(digest, "little") % TENTHS
         if tenth == 0:

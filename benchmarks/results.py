@@ -1,24 +1,30 @@
 """Tables of a benchmark: printed as they come, and kept with machine, versions, date and command.
 
-benchmarks/results/NAME-POOL.md        one file per benchmark and pool: a run replaces the one before
+    benchmarks/results/NAME-POOL.md            a run with options as they are by default
+    benchmarks/results/NAME-POOL-skip60000.md  one with others
+
+A run replaces the one before it that had the same options.
 """
 
 from __future__ import annotations
 
 import os
 import platform
+import re
 import shlex
+import subprocess
 import sys
 import time
 import zlib
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
 
 import click
 import zstandard
+from click.core import ParameterSource
+from kept import version_of
 from rich.console import Console
 from rich.table import Table
 
@@ -36,7 +42,9 @@ class Results:
     """What one run of benchmark ``name`` on ``pool`` (none: the demo corpus) found; written when the run ends well."""
 
     def __init__(self, name: str, pool: Path | None, folder: Path, packages: Sequence[str] = ()) -> None:
-        self.path = folder / f"{name}-{pool.stem if pool else 'demo'}.md"
+        whole = f"{name}-{pool.stem if pool else 'demo'}"
+        self.path = folder / f"{whole}{variant()}.md"
+        self.kept = folder / f"{whole}.jsonl"  # single runs of all variants (kept.py)
         self._out = Console(width=160)
         self._started = time.perf_counter()
         self._lines = [f"# {name}", ""]
@@ -71,6 +79,32 @@ class Results:
             self._out.print(f"kept in {self.path}", markup=False, highlight=False, soft_wrap=True)
 
 
+def variant() -> str:
+    """What the command was given that it would not have had by itself, as the end of a file's name.
+
+    >>> variant()  # outside a command
+    ''
+    """
+    context = click.get_current_context(silent=True)
+    given = []
+    for parameter in context.command.params if context else ():
+        name, value = str(parameter.name), context.params.get(str(parameter.name))
+        if name in ("pool", "results") or context.get_parameter_source(name) != ParameterSource.COMMANDLINE:
+            continue
+        if value != parameter.default:
+            name = max(parameter.opts, key=len).lstrip("-")
+            name = name if value is not False else f"no-{name}"
+            values = value if isinstance(value, tuple) else () if isinstance(value, bool) else (value,)
+            given.append(name + "-".join(_short(each) for each in values))
+    return "".join(f"-{each}" for each in given)[:100].rstrip("-")
+
+
+def _short(value: object) -> str:
+    """``value`` with nothing that has no place in a file's name, of a file its name alone."""
+    text = Path(str(value)).name if Path(str(value)).exists() else str(value)
+    return re.sub(r"[^\w.]+", "_", text).strip("_")
+
+
 def machine() -> str:
     """What figures depend on, in a line."""
     zstd = ".".join(map(str, zstandard.ZSTD_VERSION))
@@ -78,8 +112,22 @@ def machine() -> str:
     return (
         f"{_processor()}, {os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()} {platform.machine()}, "
         f"Python {platform.python_version()}, {_version('zipspark')}, {_version('numpy')}, "
-        f"zstd {zstd}, zlib {zlib.ZLIB_RUNTIME_VERSION}"
+        f"zstd {zstd}, zlib {zlib.ZLIB_RUNTIME_VERSION}{_commit()}"
     )
+
+
+def _commit() -> str:
+    """The commit that this folder is at, and whether code was changed since; nothing outside a repository."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(FOLDER.parents[1]), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        changes = git("status", "--porcelain", "--untracked-files=no", "--", "zipspark", "benchmarks/*.py")
+        return f", commit {git('rev-parse', '--short', 'HEAD')}{'+changes' if changes else ''}"
+    except (OSError, subprocess.CalledProcessError):
+        return ""
 
 
 def _processor() -> str:
@@ -91,10 +139,7 @@ def _processor() -> str:
 
 
 def _version(package: str) -> str:
-    try:
-        return f"{package} {version(package)}"
-    except PackageNotFoundError:
-        return f"{package} absent"
+    return f"{package} {version_of(package)}"
 
 
 def _command() -> str:

@@ -1,11 +1,14 @@
 """What a target does to objective coverage: held-out bits per byte on it and over all sources, by strength.
 
-The target is a source, given as prompts of it that are neither in the pool nor held out.
+The target is a source, given as prompts of it that are neither in the pool nor held out. DSIR, by its own package, is
+given the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import click
@@ -39,13 +42,19 @@ def main(pool: Path, rows: int, skip: int, budget: str, seeds: int, targets: Seq
     if unknown := set(targets) - splits[0].questions.keys():
         raise click.UsageError(f"targets must be of {', '.join(splits[0].questions)}, got {', '.join(sorted(unknown))}")
     plain = [[chosen(split, at_random(split, 0)), chosen(split, selected(split))] for split in splits]
-    with Results("targets", pool, results) as out:
+    with Results("targets", pool, results, ("data-selection",)) as out:
         out.say(f"{len(splits[0].samples):,} samples, {format_bytes(splits[0].budget)} chosen, {seeds} seeds")
         for target in targets:
             questions = len(splits[0].questions[target])
             held = np.mean([split.sources.count(target) / len(split.sources) for split in splits])
             title = f"target: {questions} questions of {target} ({held:.1%} of the pool)"
-            out.table(title, COLUMNS, target_rows(target, splits, plain))
+            rows_of = list(target_rows(target, splits, plain))
+            try:
+                found = [chosen(split, by_dsir(split, target)) for split in splits]
+                rows_of.append(row("DSIR, the same questions", target, found))
+            except ImportError as error:
+                out.say(f"Absent: DSIR, {error}.")
+            out.table(title, COLUMNS, rows_of)
 
 
 Chosen = tuple[dict[str, float], dict[str, float]]  # by source: (share of the bytes picked, held-out bits per byte)
@@ -57,12 +66,22 @@ def target_rows(target: str, splits: Sequence[Split], plain: Sequence[Sequence[C
     for strength in STRENGTHS:
         arms[f"strength {strength:g}"] = [chosen(split, selected(split, target, strength)) for split in splits]
     for arm, found in arms.items():
-        bits = [[each[1][target], np.mean(list(each[1].values()))] for each in found]
-        yield [
-            arm,
-            f"{np.mean([each[0].get(target, 0.0) for each in found]):.1%}",
-            *(f"{mean:.3f}" for mean in np.mean(bits, axis=0)),
-        ]
+        yield row(arm, target, found)
+
+
+def row(arm: str, target: str, found: Sequence[Chosen]) -> list[str]:
+    """What `COLUMNS` say, means over seeds."""
+    bits = [[each[1][target], np.mean(list(each[1].values()))] for each in found]
+    share = np.mean([each[0].get(target, 0.0) for each in found])
+    return [arm, f"{share:.1%}", *(f"{mean:.3f}" for mean in np.mean(bits, axis=0))]
+
+
+def by_dsir(split: Split, target: str) -> list[int]:
+    """What others.py has DSIR choose where questions of ``target`` are all that it should be like."""
+    # A list of its own: what DSIR worked out is remembered by that.
+    aimed = replace(split, samples=list(split.samples), examples={target: split.questions[target]})
+    found: list[int] = import_module("others").dsir(aimed, 0)
+    return found
 
 
 def selected(split: Split, target: str | None = None, strength: float = 1.0) -> list[int]:

@@ -178,7 +178,8 @@ def steps(model: Transformer, batches: Iterable[Tensor], count: int, rate: float
     others = [weights for weights in model.parameters() if weights.dim() == 1]
     groups = [{"params": matrices, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
     optimiser = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.95))
-    cycle = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=count, pct_start=0.05)
+    # A twentieth of 20 steps is one, which torch divides by zero for; a run so short ends before the rate is down.
+    cycle = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=max(21, count), pct_start=0.05)
     for _, batch in zip(range(count), batches, strict=False):
         model.train()
         loss = nats(model, batch).mean()
@@ -234,10 +235,6 @@ class Learned:
     loss: float  # mean over the first epoch (or the run, if that is shorter) in nats per token, each before its step
     epochs: float
     seconds: float  # of learning, without the held-out texts
-
-    @property
-    def last(self) -> Mapping[str, float]:
-        return self.curve[max(self.curve)]
 
 
 def learned(

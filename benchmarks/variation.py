@@ -1,19 +1,22 @@
 """A pool of any size out of a given one: its samples, then variants of them that say the same in other words.
 
-    python benchmarks/variation.py OUT [POOL] [--rows 1000000] [--seed 0]
+    python benchmarks/variation.py OUT [POOL] [--rows 1000000] [--originals 125000] [--seed 0]
 
-Round 0 is POOL itself; each further round goes through it again and changes every message: names, numbers, common words
-and contractions are others, sentences of a line and paragraphs of prose stand in another order, there are other blanks,
-blank lines and small first letters, and words of six letters and more give way to others of that length, as if the same
-were said of something else; whatever a word becomes it is in all of the sample. How much of that happens is drawn for
-each variant, from next to nothing to half of its long words: given its original, a variant costs zstd between a tenth
-and two fifths of what it costs alone. The first message ends with a number of its own, or variants of a short sample
-might be equal. Sizes stay within a few per cent.
+Originals are records of POOL, evenly spread over it; then round after round goes through them again and changes every
+message: names, numbers, common words and contractions are others, sentences of a line and paragraphs of prose stand in
+another order, there are other blanks, blank lines and small first letters, and words of six letters and more give way
+to others of that length, as if the same were said of something else; whatever a word becomes it is in all of the
+sample. How much of that happens is drawn for each variant, from next to nothing to half of its long words: given its
+original, a variant costs zstd between a tenth and two fifths of what it costs alone. The first message ends with a
+number of its own, or variants of a short sample might be equal. Sizes stay within a few per cent.
 
-It stands for the volume, lengths, formats and partial redundancy of a large pool. It does not stand for its breadth: of
-a pool ten times the size nine tenths are variants, sources are the same, vocabulary does not grow, and near-copies come
-in families of equal size. It does not stand for its sense: sums do not add up, code is changed as if it were prose.
-Memory is that of one batch whatever the rows, and the same seed, pool and rows give the same file.
+Pools of several sizes can be compared where all have as many rows for each original: then they have the same share of
+variants, families of the same size and the same mix of POOL.
+
+It stands for the volume, lengths, formats and partial redundancy of a large pool. It does not stand for its breadth:
+most rows are variants, sources are the same, vocabulary hardly grows, and near-copies come in families of equal size.
+It does not stand for its sense: sums do not add up, code is changed as if it were prose. Memory is that of one batch
+whatever the rows, and the same seed, pool, rows and originals give the same file.
 """
 
 from __future__ import annotations
@@ -21,12 +24,14 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import click
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -125,36 +130,54 @@ _PHRASES = sorted((word for word in CHOICES if " " in word), key=len, reverse=Tr
 TOKEN = re.compile(rf"\b(?:{'|'.join(_PHRASES)})\b|[A-Za-z]+(?:'[a-z]+)?|\d{{2,}}")
 
 
-def records(pool: Path | None) -> Iterator[Mapping[str, Any]]:
-    """Those of ``pool``, which has the columns of `SCHEMA`, or of the demo corpus, in the same shape."""
-    if pool is None:
-        for record in demo.corpus():
-            asked = {"from": "human", "value": record["prompt"]}
-            answer = {"from": "gpt", "value": record["response"]}
-            yield {"source": record["source"], "conversations": [asked, answer]}
+def size_of(pool: Path | None) -> int:
+    """Records of ``pool``, or of the demo corpus."""
+    return pq.ParquetFile(pool).metadata.num_rows if pool else sum(1 for _ in demo.corpus())
+
+
+def records(pool: Path | None, count: int) -> Iterator[Mapping[str, Any]]:
+    """``count`` of ``pool``, which has the columns of `SCHEMA`, or of the demo corpus, in the same shape.
+
+    They are evenly spread over it; all of them, where it has no more.
+    """
+    of, first = size_of(pool), 0
+    for batch in _batches(pool):
+        at = np.arange(first, first + len(batch))
+        # Of `of` records those where a line from 0 to `count` reaches the next whole number.
+        yield from batch.filter(pa.array((at + 1) * count // of > at * count // of)).to_pylist()
+        first += len(batch)
+
+
+def _batches(pool: Path | None) -> Iterator[pa.RecordBatch]:
+    if pool is not None:
+        yield from pq.ParquetFile(pool).iter_batches(BATCH, columns=SCHEMA.names[1:])
         return
-    for batch in pq.ParquetFile(pool).iter_batches(BATCH, columns=["source", "conversations"]):
-        yield from batch.to_pylist()
+    corpus = iter(demo.corpus())
+    while some := list(islice(corpus, BATCH)):
+        said = [(("human", record["prompt"]), ("gpt", record["response"])) for record in some]
+        talks = [[{"from": who, "value": text} for who, text in talk] for talk in said]
+        yield pa.RecordBatch.from_pydict({"source": [record["source"] for record in some], "conversations": talks})
 
 
-def varied(pool: Path | None, rows: int, seed: int = 0) -> Iterator[dict[str, Any]]:
-    """``rows`` records: those of ``pool``, then variants of them, round by round."""
-    vocabulary = long_words(
-        message["value"] for record in islice(records(pool), BATCH) for message in record["conversations"]
-    )
+def varied(pool: Path | None, rows: int, seed: int = 0, originals: int | None = None) -> Iterator[dict[str, Any]]:
+    """``rows`` records: ``originals`` of ``pool`` (none: all), then variants of them, round by round."""
+    base = partial(records, pool, size_of(pool) if originals is None else originals)
+    vocabulary = long_words(message["value"] for record in islice(base(), BATCH) for message in record["conversations"])
 
     def rounds() -> Iterator[dict[str, Any]]:
         row = turn = 0
         while True:
             before = row
-            for record in records(pool):
+            for record in base():
                 messages = (
                     record["conversations"] if turn == 0 else variant(record["conversations"], row, seed, vocabulary)
                 )
                 yield {"id": row, "source": record["source"], "conversations": messages}
                 row += 1
             if row == before:
-                raise ValueError(f"the pool must hold rows, got none in {pool}")
+                raise ValueError(
+                    f"originals must be at least 1 record of a pool, got none of {pool or 'the demo corpus'}"
+                )
             turn += 1
 
     return islice(rounds(), rows)
@@ -246,9 +269,9 @@ class _Words:
         return self._chance.random() < times * self._rate
 
 
-def write(path: Path, pool: Path | None, rows: int, seed: int = 0) -> None:
+def write(path: Path, pool: Path | None, rows: int, seed: int = 0, originals: int | None = None) -> None:
     """A Parquet file of `SCHEMA`, whole or not at all."""
-    made, unfinished = varied(pool, rows, seed), path.with_suffix(".part")
+    made, unfinished = varied(pool, rows, seed, originals), path.with_suffix(".part")
     with pq.ParquetWriter(unfinished, SCHEMA, compression="zstd") as file:
         while batch := list(islice(made, BATCH)):
             file.write_table(pa.Table.from_pylist(batch, SCHEMA))
@@ -259,10 +282,11 @@ def write(path: Path, pool: Path | None, rows: int, seed: int = 0) -> None:
 @click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
 @click.argument("pool", required=False, type=click.Path(exists=True, path_type=Path))
 @click.option("--rows", default=1_000_000, show_default=True, help="of OUT")
+@click.option("--originals", type=click.IntRange(1), help="of OUT, the rest being variants  [default: all of POOL]")
 @click.option("--seed", default=0, show_default=True)
-def main(out: Path, pool: Path | None, rows: int, seed: int) -> None:
+def main(out: Path, pool: Path | None, rows: int, originals: int | None, seed: int) -> None:
     """Without POOL, the demo corpus."""
-    write(out, pool, rows, seed)
+    write(out, pool, rows, seed, originals)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 ::
 
-    command ─▶ /proc, every fifth of a second ─▶ peak memory of workers, Java and the command itself; CPU seconds
+    command ─▶ processes.py                   ─▶ peak memory of workers, Java and the command itself; CPU seconds
             ─▶ what it says on stderr         ─▶ CPU seconds by stage
             ─▶ Java's log of collections      ─▶ heap
             ─▶ Spark's event log, if asked    ─▶ shuffled bytes
@@ -16,7 +16,6 @@ import re
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-INTERVAL = 0.2  # seconds; peaks of memory are kept by the kernel, so only a process's last moments are missed
+from processes import Family, Seen
+
 STAGE = re.compile(r"\[\d+/\d+\] (\w+) ")  # what `zipspark.spark.progress` says of one
 TAG = re.compile(r"zipspark-[0-9a-f]+-(\w+)")  # what it gives the jobs of a stage
 COLLECTION = re.compile(r"Pause .*?(\d+)([KMG])->(\d+)([KMG])\(")  # heap before and after
@@ -45,8 +45,12 @@ class Used:
 
 
 def job(*arguments: str) -> tuple[dict[str, Any], Used]:
-    """What ``zipspark ARGUMENTS`` prints as JSON, and what it used. Raises `CalledProcessError` where it fails."""
-    output, used = watched([sys.executable, "-m", "zipspark", *arguments, "--json"])
+    """What ``zipspark ARGUMENTS`` prints as JSON, and what it used. Raises `CalledProcessError` where it fails.
+
+    ``--quiet`` is left out: stages are known by what the command says of them.
+    """
+    flags = [argument for argument in arguments if argument != "--quiet"]
+    output, used = watched([sys.executable, "-m", "zipspark", *flags, "--json"])
     return json.loads(output), used
 
 
@@ -60,11 +64,12 @@ def watched(command: Sequence[str]) -> tuple[str, Used]:
         pipe = subprocess.PIPE
         with (
             subprocess.Popen(command, stdout=pipe, stderr=pipe, env=environment, text=True) as process,
-            Processes(process.pid) as processes,
+            Family(process.pid) as family,
         ):
             for line in process.stderr:
                 if found := STAGE.search(line):
-                    stages.setdefault(found[1], []).append(processes.cpu)
+                    family.look()
+                    stages.setdefault(found[1], []).append(family.cpu)
                 else:
                     sys.stderr.write(line)
             output = process.stdout.read()
@@ -73,8 +78,12 @@ def watched(command: Sequence[str]) -> tuple[str, Used]:
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command)
     cpu_of = {stage: seconds[-1] - seconds[0] for stage, seconds in stages.items()}
-    peaks = processes.peaks
-    return output, Used(wall, processes.cpu, cpu_of, peaks["worker"], peaks["command"], peaks["java"], heap)
+    largest: dict[str, int] = {}
+    for (number, _), seen in family.seen.items():
+        kind = "command" if number == process.pid else _kind(seen)
+        largest[kind] = max(largest.get(kind, 0), seen.peak)
+    memory = (largest.get(kind, 0) for kind in ("worker", "command", "java"))
+    return output, Used(wall, family.cpu, cpu_of, *memory, heap)
 
 
 def heap_of(log: str) -> int:
@@ -86,63 +95,9 @@ def heap_of(log: str) -> int:
     return max((int(left) * UNITS[unit] for _, _, left, unit in COLLECTION.findall(log)), default=0)
 
 
-class Processes:
-    """Those that ``root`` starts meanwhile, and theirs: nobody else's, whatever else runs on the machine."""
-
-    def __init__(self, root: int) -> None:
-        self.peaks = {"command": 0, "java": 0, "worker": 0}  # bytes resident, of the largest of each kind
-        self._root = root
-        self._known = {root}  # one whose parent has ended still belongs to it
-        self._ticks: dict[tuple[int, int], int] = {}  # (process, its start) -> CPU so far
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> Processes:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    @property
-    def cpu(self) -> float:
-        """Seconds, of all processes together."""
-        return sum(list(self._ticks.values())) / os.sysconf("SC_CLK_TCK")
-
-    def _watch(self) -> None:
-        while not self._ended.wait(INTERVAL):
-            parents = {int(name): stat for name in os.listdir("/proc") if name.isdigit() and (stat := _stat(name))}
-            grown = True
-            while grown:
-                found = {process for process, stat in parents.items() if int(stat[1]) in self._known}
-                grown = not found <= self._known
-                self._known |= found
-            self._known &= parents.keys()  # a number may be given to somebody else's process
-            for process in self._known:
-                stat = parents[process]
-                self._ticks[process, int(stat[19])] = int(stat[11]) + int(stat[12])
-                self._see(process)
-
-    def _see(self, process: int) -> None:
-        try:
-            line = Path(f"/proc/{process}/cmdline").read_bytes()
-            status = Path(f"/proc/{process}/status").read_text()
-        except OSError:  # it has ended
-            return
-        kind = "command" if process == self._root else "worker" if b"pyspark.daemon" in line else "java"
-        if kind == "java" and not status.startswith("Name:\tjava\n"):
-            return
-        peak = next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM")), 0)
-        self.peaks[kind] = max(self.peaks[kind], peak)
-
-
-def _stat(process: str) -> list[str]:
-    """Fields of /proc/PROCESS/stat behind the name, from the state on; none where it has ended."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return []
+def _kind(process: Seen) -> str:
+    """``worker``, ``java`` or neither."""
+    return "worker" if b"pyspark.daemon" in process.command else process.name
 
 
 def event_log(folder: Path) -> list[str]:
