@@ -24,7 +24,6 @@ DIMENSIONS = 256  # of vectors of words: fewer than the model's 384, for which a
 WORDS = 50_000  # of the vocabulary, the commonest
 
 _known: dict[bytes, npt.NDArray[np.float32]] = {}  # what the model made of a text: subsets of a pool overlap
-_spaces: list[Callable[[Sequence[bytes]], Vectors]] = []  # none, or that of the first call of `embedded`
 
 
 def name() -> str:
@@ -44,13 +43,6 @@ def fitted(pool: Sequence[bytes]) -> Callable[[Sequence[bytes]], Vectors]:
     there.
     """
     return by_model if has_model() else by_words(pool)
-
-
-def embedded(texts: Sequence[bytes]) -> Vectors:
-    """(n, d) as `fitted` has it, by words in the space of the first call's texts: `fitted` says which pool it is of."""
-    if not _spaces:
-        _spaces.append(fitted(texts))
-    return _spaces[0](texts)
 
 
 def by_model(texts: Sequence[bytes]) -> Vectors:

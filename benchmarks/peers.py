@@ -23,10 +23,9 @@ import numpy as np
 import others
 import pyarrow as pa
 import pyarrow.parquet as pq
-import twins
 from alone import Cost, alone
 from chance import at_random
-from measures import distinct_grams, wide_ratio
+from measures import NEAR, distinct_grams, near_copies, wide_ratio
 from pools import MEASURED, POOL_PART, Split, of_large_sources, records_of, split_of
 from results import Results, option
 
@@ -62,7 +61,10 @@ REMAINS = ("samples of", "samples", "bytes", "R", "near copies", "8-grams")
 @click.option("--rows", default=60_000, show_default=True, help="samples read from POOL")
 @click.option("--budget", default="1MB", show_default=True, help="bytes of each subset")
 @click.option(
-    "--text-dedup", metavar="PYTHON", help="interpreter of an environment that has text-dedup; none: left out"
+    "--text-dedup",
+    type=click.Path(exists=True),
+    metavar="PYTHON",
+    help="interpreter of an environment that has text-dedup; none: left out",
 )
 @click.option("--spark/--no-spark", default=True, show_default=True, help="zipspark's main job too")
 @click.option("--cores", default=2, show_default=True, help="that each may use")
@@ -125,8 +127,8 @@ def notes(split: Split, text_dedup: str | None) -> str:
         "others one: CPU seconds are of all. Peak memory: all processes at once, each at its own peak, the samples "
         "included; pages that processes share count in each. "
         f"DSIR's target is {target:,} samples that are not in the pool, up to {MEASURED} of each source. "
-        f"Near copies: samples with another kept whose word {twins.WORDS}-grams overlap by Jaccard {twins.THRESHOLD} "
-        f"or more. 8-grams: distinct byte 8-grams. R by zstd -19 --long=27. Random subsets are means of {DRAWS}."
+        f"Near copies: samples with another kept whose byte 8-grams overlap by Jaccard {NEAR} or more. 8-grams: "
+        f"distinct byte 8-grams. R by zstd -19 --long=27. Random subsets are means of {DRAWS}."
     )
 
 
@@ -159,12 +161,11 @@ def remains(
     split: Split, peers: Mapping[str, Peer], left: Mapping[str, Left]
 ) -> tuple[list[list[str]], list[list[str]]]:
     """(a row for the pool and for what each deduplication left of it, a row for each subset as large as the budget)."""
-    copies = twins.Twins(split.samples)
 
     def row(name: str, *sets: Sequence[int]) -> list[str]:
         texts = [[split.samples[at] for at in rows] for rows in sets]
         figures = [
-            (len(rows), sum(map(len, each)), wide_ratio(each), copies.share(rows), distinct_grams(each))
+            (len(rows), sum(map(len, each)), wide_ratio(each), near_copies(each), distinct_grams(each))
             for rows, each in zip(sets, texts, strict=True)
         ]
         count, size, ratio, near, grams = np.mean(figures, axis=0)

@@ -166,7 +166,8 @@ def measured(
         bench = Bench(split, HeldOut(split.held_out), None)
         try:
             if first and points:
-                bench.points = Embeddings(split.held_out[LIKE_POOL], points, import_module("embeddings").embedded)
+                fitted = import_module("embeddings").fitted
+                bench.points = Embeddings(split.held_out[LIKE_POOL], points, fitted(split.samples))
         except ImportError as error:
             absent["embedding coverage"] = str(error)
         for arm in arms:

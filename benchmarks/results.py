@@ -89,8 +89,8 @@ def variant() -> str:
     given = []
     for parameter in context.command.params if context else ():
         name, value = str(parameter.name), context.params.get(str(parameter.name))
-        if name in ("pool", "results") or context.get_parameter_source(name) != ParameterSource.COMMANDLINE:
-            continue
+        if isinstance(parameter.type, click.Path) or context.get_parameter_source(name) != ParameterSource.COMMANDLINE:
+            continue  # where files are changes no figure
         if value != parameter.default:
             name = max(parameter.opts, key=len).lstrip("-")
             name = name if value is not False else f"no-{name}"
