@@ -177,7 +177,7 @@ def test_copies_of_kept_noise_keep_their_names(spark):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"where": "id != '0003'"}, "keep must hold ids of the rows that --where and quality leave, got 1 .* 0003"),
+        ({"where": "id != '0003'"}, "keep must hold ids of the rows that where and quality leave, got 1 .* 0003"),
         ({}, "keep must hold ids of the pool, got 1 others, such as nope"),
     ],
 )
