@@ -327,7 +327,8 @@ def test_coverage_is_what_until_goes_by(pool, tmp_path, caplog):
     assert run(["select", str(pool), "--output", str(out), *limit, "--max-bad-fraction", "0.05", "--quiet"]) == 0
     with caplog.at_level(logging.INFO, "zipspark"):
         facts = reporting.report(asked(out, quiet=False), full=True).facts
-    assert stages("\n".join(caplog.messages)) == ["1/4 score", "2/4 look", "3/4 compare", "4/4 report"]  # there was one part
+    said = "\n".join(caplog.messages)
+    assert stages(said) == ["1/4 score", "2/4 look", "3/4 compare", "4/4 report"]  # there was one part
     assert facts.ranking == ()  # without marginal ratios there is no curve
     subset = next(curve for curve in facts.full.coverage if curve.name == "subset")
     assert subset.share[-1] >= 0.7
