@@ -10,23 +10,23 @@ from pools import Split
 
 def at_random(split: Split, draw: int) -> list[int]:
     """Positions drawn from all samples until the budget is full."""
-    return within(split, _order(split, draw), split.budget)
+    return within(split, order(split, draw), split.budget)
 
 
 def at_random_equal(split: Split, draw: int) -> list[int]:
     """Positions drawn so that every source gets the same bytes."""
-    order = _order(split, draw)
+    shuffled = order(split, draw)
     return [
         row
         for source, quota in equal_shares(split).items()
-        for row in within(split, [row for row in order if split.sources[row] == source], quota)
+        for row in within(split, [row for row in shuffled if split.sources[row] == source], quota)
     ]
 
 
-def within(split: Split, order: Sequence[int], budget: float) -> list[int]:
-    """Those of ``order`` that fit, one after the other: one that does not is passed over, as `zipspark.select` does."""
+def within(split: Split, ranking: Sequence[int], budget: float) -> list[int]:
+    """Those of ``ranking`` that fit, one after the other; what does not is passed over, as `zipspark.select` does."""
     rows = []
-    for row in order:
+    for row in ranking:
         if (size := len(split.samples[row])) <= budget:
             rows.append(row)
             budget -= size
@@ -46,6 +46,7 @@ def equal_shares(split: Split) -> dict[str, float]:
     return shares
 
 
-def _order(split: Split, draw: int) -> list[int]:
-    order: list[int] = np.random.default_rng((split.seed, draw)).permutation(len(split.samples)).tolist()
-    return order
+def order(split: Split, draw: int) -> list[int]:
+    """All positions, shuffled."""
+    shuffled: list[int] = np.random.default_rng((split.seed, draw)).permutation(len(split.samples)).tolist()
+    return shuffled

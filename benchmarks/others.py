@@ -19,7 +19,7 @@ from typing import TypeVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from chance import within
+from chance import order, within
 from pools import Split
 
 from zipspark.config import Choice
@@ -59,8 +59,7 @@ def drawn_from(split: Split, rows: Sequence[int], draw: int) -> list[int]:
     leave out alone.
     """
     there = set(rows)
-    order = sub_sample(split, draw, len(split.samples))
-    return within(split, [row for row in order if row in there], split.budget)
+    return within(split, [row for row in order(split, draw) if row in there], split.budget)
 
 
 @once_a_split
@@ -162,7 +161,7 @@ def facility_location(split: Split, draw: int, of: int = PAIRS_OF) -> list[int]:
     from apricot import FacilityLocationSelection
     from embeddings import fitted
 
-    rows = sub_sample(split, draw, of)
+    rows = order(split, draw)[:of]
     texts = [split.samples[row] for row in rows]
     sizes = lengths(texts)
     vectors = fitted(texts)(texts)
@@ -184,7 +183,7 @@ def maximum_coverage(split: Split, draw: int, of: int = FEATURES_OF) -> list[int
     from apricot import MaxCoverageSelection
     from scipy.sparse import csr_matrix
 
-    rows = sub_sample(split, draw, of)
+    rows = order(split, draw)[:of]
     texts = [split.samples[row] for row in rows]
     choice = Choice(objective="coverage", guard=False, weight_exponent=0.0)
     hashes = [content_hash(text) for text in texts]
@@ -200,12 +199,6 @@ def maximum_coverage(split: Split, draw: int, of: int = FEATURES_OF) -> list[int
     costs = lengths(texts) * (len(texts) / split.budget)
     found = MaxCoverageSelection(len(texts), threshold=1.0, optimizer="lazy").fit(has, sample_cost=costs)
     return within(split, [rows[at] for at in found.ranking], split.budget)
-
-
-def sub_sample(split: Split, draw: int, count: int) -> list[int]:
-    """``count`` positions at random, or all: the first of those that chance.py draws from."""
-    rows: list[int] = np.random.default_rng((split.seed, draw)).permutation(len(split.samples))[:count].tolist()
-    return rows
 
 
 def text_dedup(split: Split, python: str) -> list[int]:

@@ -24,7 +24,7 @@ import others
 import pyarrow as pa
 import pyarrow.parquet as pq
 from alone import Cost, alone
-from chance import at_random
+from chance import at_random, order
 from measures import NEAR, distinct_grams, near_copies, wide_ratio
 from pools import MEASURED, POOL_PART, Split, of_large_sources, records_of, split_of
 from results import Results, option
@@ -213,7 +213,7 @@ def of_core(split: Split, **options: object) -> list[int]:
 
 def of_sub_sample(split: Split, of: int, **options: object) -> list[int]:
     """What `others.maximum_coverage` chooses from, as zipspark chooses from it."""
-    rows = others.sub_sample(split, 0, of)
+    rows = order(split, 0)[:of]
     found = select([split.samples[row] for row in rows], f"{split.budget}B", **options)
     return [rows[at] for at in found]
 
