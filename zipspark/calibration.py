@@ -133,11 +133,7 @@ class Selecting:
             choice = choice.model_copy(update={"selector": "lazy", "preset": "default"})
         rows = self._rows.take(np.arange(0, len(self._rows), one_in))
         columns = rows.select(["view", "bytes", "content", "tokens", "worth", "group"]).combine_chunks()
-        floors, caps = (
-            {group: amount / self._quota.amount for group, amount in of.items()} if by_group else {}
-            for of in (self._quota.floors, self._quota.caps)
-        )
-        quota = Quota(self._unit, share, floors, caps)
+        quota = self._quota.scaled(share / self._quota.amount) if by_group else Quota(self._unit, share)
         return _Rank(columns, quota, choice, self._lens, self._header)
 
     def _rounds(self, size: float, share: float) -> float:
@@ -169,7 +165,7 @@ class _Rank:
     """Ranks some samples, here or in a task."""
 
     rows: pa.Table
-    quota: Quota  # its amount in shares of all rows, floors and caps in shares of the amount
+    quota: Quota  # its amounts are shares of all that the rows hold
     choice: Choice
     lens: Lens | None
     header: bytes
@@ -184,11 +180,8 @@ class _Rank:
             groups=rows["group"].fill_null(NO_GROUP).to_pylist(),
             worth=rows["worth"].fill_null(1.0).to_numpy(),
         )
-        amount = max(1.0, self.quota.amount * float(offer.taken(self.quota.unit).sum()))
-        floors, caps = (
-            {group: share * amount for group, share in of.items()} for of in (self.quota.floors, self.quota.caps)
-        )
-        quota = Quota(self.quota.unit, amount, floors, caps)
+        quota = self.quota.scaled(float(offer.taken(self.quota.unit).sum()))
+        quota = replace(quota, amount=max(1.0, quota.amount))
         started = time.perf_counter()
         ranking = rank(offer, quota, self.choice, lens=self.lens, header=self.header)
         return _Took(time.perf_counter() - started, len(ranking), int(ranking.sizes.sum()))

@@ -93,6 +93,11 @@ class Quota:
         """The groups with a floor or a cap."""
         return sorted({*self.floors, *self.caps})
 
+    def scaled(self, factor: float) -> Quota:
+        """All amounts times ``factor``."""
+        floors, caps = ({group: factor * amount for group, amount in of.items()} for of in (self.floors, self.caps))
+        return Quota(self.unit, factor * self.amount, floors, caps)
+
     def is_mix(self, groups: Sequence[str] | None) -> bool:
         """Whether each of ``groups`` that may be picked at all has an amount of its own, with nothing free."""
         if groups is None or not self.floors or self.floors != self.caps:
