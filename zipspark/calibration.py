@@ -40,7 +40,7 @@ from zipspark.storage.inputs import Source
 from zipspark.storage.stages import Stages
 
 # Times its text that a Python worker needs to rank a part (`benchmarks/memory.py`).
-HELD = {"ratio": 1.9, "coverage": 3.2}
+HELD = {"ratio": 2.9, "coverage": 3.6}
 _SLICE = 2 * 2**20  # bytes of text a rate is measured on
 _TRIED = 0.3  # seconds of candidates that a multistage round is timed with
 _GROWS = 0.25  # most that mean sizes of picks grow, as a power of the pool's size
