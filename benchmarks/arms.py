@@ -1,7 +1,7 @@
 """Ways to choose a subset of a pool, by the names that tables show them under.
 
 What knows the sources of samples is named ``equal ...``: every source gets the same bytes. All others see text alone;
-``DSIR`` and ``coverage + target`` see examples of what is wanted beside it.
+``DSIR`` and ``both + target`` see examples of what is wanted beside it.
 """
 
 from __future__ import annotations
@@ -122,15 +122,19 @@ ARMS: dict[str, Arm] = {
     "DSIR": other("dsir", drawn=True),
     "facility location": other("facility_location", costly=True),
     "paper": chosen(preset="paper"),
+    "both": chosen(objective="both"),
+    "both in 8 parts": in_parts(8, objective="both"),
+    "both in 32 parts": in_parts(32, objective="both"),
+    "both + target": chosen(targeted=True, objective="both"),
     "ratio": chosen(objective="ratio"),
     "ratio in 8 parts": in_parts(8, objective="ratio"),
     "ratio in 32 parts": in_parts(32, objective="ratio"),
     "coverage": chosen(objective="coverage"),
     "coverage in 8 parts": in_parts(8, objective="coverage"),
     "coverage in 32 parts": in_parts(32, objective="coverage"),
-    "coverage + target": chosen(targeted=True, objective="coverage"),
     "equal random": Arm(at_random_equal, drawn=True),
     "equal paper": chosen(preset="paper", mix="equal"),
+    "equal both": chosen(objective="both", mix="equal"),
     "equal ratio": chosen(objective="ratio", mix="equal"),
     "equal coverage": chosen(objective="coverage", mix="equal"),
 }

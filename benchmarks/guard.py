@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +26,7 @@ from zipspark.core.selection import Offer, Quota, rank
 from zipspark.core.zstd_codec import HEADER_SAMPLES
 from zipspark.units import format_bytes
 
-ARMS = (
-    ("ratio", "off"),
-    ("ratio", "rules"),
-    ("ratio", "rules and views"),
-    ("coverage", "off"),
-    ("coverage", "rules"),
-    ("coverage", "rules and views"),
-)
+ARMS = tuple(product(("both", "ratio", "coverage"), ("off", "rules", "rules and views")))  # objective, guard
 COLUMNS = ("noise", "objective", "guard", "picks", "noise, %", "of bytes, %", "noise by kind")
 NOISE = "~"  # starts the group of a noise sample, before its kind
 

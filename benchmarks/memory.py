@@ -50,7 +50,7 @@ def main(pool: Path | None, rows: int, results: Path) -> None:
 def peaks(contents: dict[str, bytes]) -> Iterator[list[str]]:
     """A row per objective."""
     size = sum(map(len, contents.values()))
-    for objective in ("ratio", "coverage"):
+    for objective in ("both", "ratio", "coverage"):
         ranks, rows_of_part = task_of(contents, Choice(objective=objective), size)
         with TemporaryDirectory() as folder, ProcessPoolExecutor(1, mp_context=get_context("spawn")) as alone:
             stream = f"{folder}/part.arrow"
@@ -85,7 +85,7 @@ def task_of(contents: dict[str, bytes], choice: Choice, size: int) -> tuple[Rank
             "view": pa.array(views, pa.binary()),
         }
     )
-    aid = Aid(trained_header(choice, first), lens if choice.objective == "coverage" else None, None)
+    aid = Aid(trained_header(choice, first), lens if choice.covers else None, None)
     quotas = Quotas("bytes", np.array([size / SHARE]), {}, {})
     return RankParts(Ranker(quotas, choice, aid, None, overshoot=True), dedup=True), rows
 

@@ -2,16 +2,15 @@
 
 In memory, with the pieces that Spark's tasks use: the pool is cut, each part hands up a multiple of its share of the
 budget, and one ranking of what they hand up is the result. Cut by min-hash, as in a run, look-alikes meet in a part; by
-chance (content hash) they meet only in the merge. The value of ``ratio`` is the set's ratio by zstd-19 with a wide
-window, lower is better; that of ``coverage`` the weight it covers, higher is better. A random set shows how much there
-is to lose.
+chance (content hash) they meet only in the merge. What a set is worth: its ratio by zstd-19 with a wide window, lower
+is better; the weight it covers, higher is better. A random set shows how much there is to lose.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -32,11 +31,13 @@ from zipspark.core.parts import pack
 from zipspark.core.presets import content_hash, trained_header
 from zipspark.core.seen import Eye, counted_below, head_bytes, joined, look_at, sketch_of, union_of
 from zipspark.core.selection import Offer, Quota, rank
+from zipspark.core.views import features_of
 from zipspark.core.zstd_codec import HEADER_SAMPLES
 from zipspark.spark.scores import BUCKETS
 from zipspark.units import format_bytes
 
 CUTS = ("min-hash", "random")
+MEASURES = {"both": ("ratio", "weight"), "ratio": ("ratio",), "coverage": ("weight",)}  # what each objective is for
 DRAWS = 5  # of a random set
 
 
@@ -54,24 +55,34 @@ def main(pool: Path | None, rows: int, parts: str, oversample: str, results: Pat
     ways = list(product(map(int, parts.split(",")), map(float, oversample.split(","))))
     with Results("parts", pool, results) as out:
         out.say(f"{len(contents):,} samples, {format_bytes(size)}; {format_bytes(budget)} chosen, guard on.")
-        for objective in ("ratio", "coverage"):
+        for objective, measures in MEASURES.items():
             merged = Merged.of(contents, Choice(objective=objective))
+            whole = merged.ranked(merged.free, budget)
+            sets = {(way, cut): merged.through(cut, *way, budget) for way in ways for cut in CUTS}
+            by_chance = [merged.drawn(budget, seed) for seed in range(DRAWS)]
             columns = ("parts", "oversample", *(name for cut in CUTS for name in (cut, "to one part")))
-            out.table(f"objective {objective}", columns, _rows(merged, ways, budget))
+            for measure in measures:
+                rows_of = _rows(getattr(merged, measure), whole, sets, by_chance)
+                out.table(f"objective {objective}: {measure}", columns, rows_of)
 
 
-def _rows(merged: Merged, ways: Sequence[tuple[int, float]], budget: int) -> Iterator[list[str]]:
-    one = merged.value(merged.ranked(merged.free, budget))
+def _rows(
+    value: Callable[[Sequence[int]], float],
+    whole: Sequence[int],
+    sets: Mapping[tuple[tuple[int, float], str], Sequence[int]],
+    by_chance: Sequence[Sequence[int]],
+) -> Iterator[list[str]]:
+    one = value(whole)
 
-    def shown(value: float) -> list[str]:
-        return [f"{value:,.{3 if value < 1000 else 0}f}", f"{value / one - 1:+.1%}"]
+    def shown(found: float) -> list[str]:
+        return [f"{found:,.{3 if found < 1000 else 0}f}", f"{found / one - 1:+.1%}"]
 
     yield ["1", "", *shown(one), *shown(one)]
-    for parts, times in ways:
-        found = (merged.value(merged.through(cut, parts, times, budget)) for cut in CUTS)
-        yield [str(parts), f"{times:g}", *(cell for value in found for cell in shown(value))]
-    by_chance = shown(float(np.mean([merged.value(merged.drawn(budget, seed)) for seed in range(DRAWS)])))
-    yield [f"a random set, mean of {DRAWS}", "", *by_chance, *by_chance]
+    for parts, times in dict.fromkeys(way for way, _ in sets):
+        found = (value(sets[(parts, times), cut]) for cut in CUTS)
+        yield [str(parts), f"{times:g}", *(cell for each in found for cell in shown(each))]
+    cells = shown(float(np.mean([value(drawn) for drawn in by_chance])))
+    yield [f"a random set, mean of {DRAWS}", "", *cells, *cells]
 
 
 @dataclass
@@ -121,10 +132,12 @@ class Merged:
         order = np.random.default_rng(seed).permutation(self.free)
         return order[: int(np.searchsorted(np.cumsum(self.sizes[order]), budget))].tolist()
 
-    def value(self, picks: Sequence[int]) -> float:
-        if self.choice.objective == "ratio":
-            return wide_ratio(self.texts[row] for row in picks)
-        return float(self.lens.weights()[union_of(self.views[row] for row in picks)].sum(dtype=np.float64))
+    def ratio(self, picks: Sequence[int]) -> float:
+        return wide_ratio(self.texts[row] for row in picks)
+
+    def weight(self, picks: Sequence[int]) -> float:
+        covered = union_of(features_of([self.views[row] for row in picks], self.choice))
+        return float(self.lens.weights()[covered].sum(dtype=np.float64))
 
     def _cut(self, cut: str, parts: int) -> list[list[int]]:
         rows_of: list[list[int]] = [[] for _ in range(parts)]

@@ -251,12 +251,13 @@ def peers_of(text_dedup: str | None, spark_cores: int, pairs_of: int, features_o
         "zipspark coverage, uniform": Peer(
             f"{features_of:,} samples: the same", partial(of_sub_sample, of=features_of, **uniform), ours=True
         ),
+        "zipspark both": Peer("bytes by zstd, byte grams, one core", partial(of_core, objective="both"), ours=True),
         "zipspark coverage": Peer("byte grams, one core", partial(of_core, objective="coverage"), ours=True),
         "zipspark ratio": Peer("bytes by zstd, one core", partial(of_core, objective="ratio"), ours=True),
     }
     if spark_cores:
         master = f"local[{spark_cores}]"
-        for objective in ("coverage", "ratio"):
+        for objective in ("both", "coverage", "ratio"):
             peers[f"zipspark {objective}, job"] = Peer(
                 f"a file, Spark {master}", partial(of_job, objective=objective, master=master), ours=True
             )

@@ -1,4 +1,4 @@
-"""What a target does to objective coverage: held-out bits per byte on it and over all sources, by strength.
+"""What a target does to the choice: held-out bits per byte on it and over all sources, by strength.
 
 The target is a source, given as prompts of it that are neither in the pool nor held out. DSIR, by its own package, is
 given the same.
@@ -86,10 +86,7 @@ def by_dsir(split: Split, target: str) -> list[int]:
 
 def selected(split: Split, target: str | None = None, strength: float = 1.0) -> list[int]:
     questions = split.questions[target] if target else ()
-    ranking = select(
-        split.samples, f"{split.budget}B", objective="coverage", target=questions, target_strength=strength
-    )
-    return list(ranking)
+    return list(select(split.samples, f"{split.budget}B", target=questions, target_strength=strength))
 
 
 def chosen(split: Split, rows: Sequence[int]) -> Chosen:

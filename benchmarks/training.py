@@ -26,7 +26,7 @@ from results import Results, option
 
 Runs = Mapping[str, Sequence[Json]]  # by arm, one for each seed
 
-COMPARED = (*BASES, "paper", "ratio", "coverage", "equal ratio", "equal coverage")
+COMPARED = (*BASES, "paper", "both", "ratio", "coverage", "equal both", "equal ratio", "equal coverage")
 
 
 @click.command(help=__doc__)

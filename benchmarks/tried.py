@@ -12,6 +12,7 @@ from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import click
 import numpy as np
@@ -24,10 +25,11 @@ from pools import LIKE_POOL, Split, of_large_sources, records_of, split_of
 from quality import LEARNERS, spoiled
 from results import Results, option
 
-from zipspark.core import select
+from zipspark.core import select, selectors
 from zipspark.units import parse_size
 
 PACKAGES = ("scikit-learn",)
+OBJECTIVES = ("both", "ratio", "coverage")
 SLICES = 2
 DRAWS = 5  # random subsets of a slice: their mean is what others are held against
 CLUSTERS = 32
@@ -51,12 +53,12 @@ def by_cluster(**options: Any) -> Way:
     return lambda split: list(select(split.samples, f"{split.budget}B", groups=clusters(split), **options))
 
 
-def one_then_other(first: str, then: str, share: float = 0.5) -> Way:
+def one_then_other(first: str, then: str, share: float = 0.5, **options: Any) -> Way:
     """``share`` of the budget by one objective, the rest by the other, which has seen what is there."""
 
     def way(split: Split) -> Sequence[int]:
-        begun = list(select(split.samples, f"{int(share * split.budget)}B", objective=first))
-        return list(select(split.samples, f"{split.budget}B", objective=then, keep=begun))
+        begun = list(select(split.samples, f"{int(share * split.budget)}B", objective=first, **options))
+        return list(select(split.samples, f"{split.budget}B", objective=then, keep=begun, **options))
 
     return way
 
@@ -95,6 +97,16 @@ def clusters(split: Split) -> list[str]:
     return [f"{name:02}" for name in names]
 
 
+def both(share: float, **options: Any) -> Way:
+    """Objective ``both`` with ``share`` of the budget by ratio."""
+
+    def way(split: Split) -> Sequence[int]:
+        with patch.object(selectors, "RATIO_SHARE", share):
+            return by(objective="both", **options)(split)
+
+    return way
+
+
 WAYS: dict[str, Way] = {
     "ratio": by(objective="ratio"),
     "ratio, level 1": by(objective="ratio", level=1),
@@ -113,17 +125,30 @@ WAYS: dict[str, Way] = {
     "coverage, 4 in 8, weights 1": by(objective="coverage", gram=4, weight_exponent=0.0),
     "mean of ranks": mean_of_ranks,
     "in turns": in_turns,
+    "both": by(objective="both"),
+    **{f"both, {share:.0%} by ratio": both(share) for share in (0.1, 0.5, 0.75)},
+    **{
+        f"both, {gram} in {long}": by(objective="both", gram=gram, supported_gram=long)
+        for gram, long in ((4, 8), (5, 7))
+    },
     "quarter coverage, then ratio": one_then_other("coverage", "ratio", 0.25),
     "half coverage, then ratio": one_then_other("coverage", "ratio"),
     "three quarters coverage, then ratio": one_then_other("coverage", "ratio", 0.75),
+    "quarter ratio, then coverage": one_then_other("ratio", "coverage", 0.25),
     "half ratio, then coverage": one_then_other("ratio", "coverage"),
     **{
+        f"half ratio, then coverage, {gram} in {long}": one_then_other(
+            "ratio", "coverage", gram=gram, supported_gram=long
+        )
+        for gram, long in ((4, 8), (5, 7))
+    },
+    **{
         f"{objective}, {mixed} by cluster": by_cluster(objective=objective, mix=mixed)
-        for objective, mixed in product(("ratio", "coverage"), ("natural", "power=0.5", "equal"))
+        for objective, mixed in product(OBJECTIVES, ("natural", "power=0.5", "equal"))
     },
     **{
         f"{objective}, {mixed} by source": by_source(objective=objective, mix=mixed)
-        for objective, mixed in product(("ratio", "coverage"), ("natural", "power=0.5", "equal"))
+        for objective, mixed in product(OBJECTIVES, ("natural", "power=0.5", "equal"))
     },
 }
 

@@ -23,6 +23,7 @@ from zipspark.config import Choice, SelectConfig, choice_of
 from zipspark.core.codecs import lengths
 from zipspark.core.lens import Lens
 from zipspark.core.minhash import min_hashes
+from zipspark.core.objectives import Both
 from zipspark.core.presets import make_codec, make_objective, trained_header
 from zipspark.core.seen import Eye, joined, look_at
 from zipspark.core.selection import Offer, Quota, rank
@@ -40,7 +41,7 @@ from zipspark.storage.inputs import Source
 from zipspark.storage.stages import Stages
 
 # Times its text that a Python worker needs to rank a part (`benchmarks/memory.py`).
-HELD = {"ratio": 2.9, "coverage": 3.6}
+HELD = {"both": 7.0, "ratio": 2.9, "coverage": 3.6}
 _SLICE = 2 * 2**20  # bytes of text a rate is measured on
 _TRIED = 0.3  # seconds of candidates that a multistage round is timed with
 _GROWS = 0.25  # most that mean sizes of picks grow, as a power of the pool's size
@@ -73,7 +74,7 @@ class Selecting:
         self._rows = samples
         self._config = config
         self._quota = quota  # of the whole pool
-        self._lens = eye.lens if config.objective == "coverage" else None
+        self._lens = eye.lens if config.covers else None
         self._header = trained_header(config, list(sample.values()))
         self.bytes = int(sum(samples["bytes"].to_pylist()))  # of text
         self._took: dict[tuple[int, float, bool], _Took] = {}
@@ -143,6 +144,7 @@ class Selecting:
         trials = rounds_cost(math.ceil(share * pool), pool, choice.k1, choice.k2, choice.k3)
         views = self._rows["view"].to_pylist()
         objective = make_objective(choice, views, lengths(views), self._header, self._lens)
+        assert not isinstance(objective, Both)
         for index in range(min(len(views), 30)):  # the window of zlib is full
             objective.add(index)
         done, started = 0, time.perf_counter()

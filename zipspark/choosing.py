@@ -150,8 +150,10 @@ def picked(run: Run, looked: Looked) -> Picked:
         by_share = config.until is not None and config.until.by_share
         aid = tree.Aid(
             header=trained_header(config, list(looked.sample.values())),
-            lens=eye.lens if config.objective == "coverage" else None,
-            reach=survey.reach(samples, eye.lens, looked.targeted) if by_share and eye.lens else None,
+            lens=eye.lens if config.covers else None,
+            reach=survey.reach(samples, choice_of(config), eye.lens, looked.targeted)
+            if by_share and eye.lens
+            else None,
         )
         notes = said([*plan.notes(), *_announcements(config, pool, plan, phases)])
 

@@ -60,7 +60,7 @@ def _rows(config: SelectConfig, found: Found) -> Iterator[Risk]:
 
 
 def _codec(config: SelectConfig, found: Found, subset_bytes: int) -> Iterator[Risk]:
-    if config.objective != "ratio":
+    if not config.compresses:
         return
     if config.codec == "zlib":
         if not IS_CLASSIC_ZLIB:

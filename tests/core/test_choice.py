@@ -17,7 +17,7 @@ from zipspark.core.zstd_codec import ZstdCodec
 from zipspark.errors import InputError, UsageError
 from zipspark.units import parse_budget
 
-OBJECTIVES = pytest.mark.parametrize("objective", ["ratio", "coverage"])
+OBJECTIVES = pytest.mark.parametrize("objective", ["both", "ratio", "coverage"])
 
 
 @pytest.fixture(scope="module")
@@ -86,11 +86,17 @@ def test_a_mix_that_cannot_be_is_refused_with_the_numbers():
 
 def test_until_marginal_ratio_stops_before_the_first_that_is_too_redundant(docs):
     texts, _ = docs
-    whole = select(texts, "100%")
-    stopped = select(texts, until="marginal-ratio=4")
+    whole = select(texts, "100%", objective="ratio")
+    stopped = select(texts, until="marginal-ratio=4", objective="ratio")
     assert 0 < len(stopped) < len(whole)
     assert list(stopped) == list(whole)[: len(stopped)]
     assert stopped.marginal_ratios.max() <= 4 < whole.marginal_ratios[len(stopped)]
+
+
+def test_until_marginal_ratio_takes_none_that_is_too_redundant_in_whoevers_turn(docs):
+    texts, _ = docs
+    assert 0 < len(stopped := select(texts, until="marginal-ratio=4")) < len(texts)
+    assert stopped.marginal_ratios.max() <= 4
 
 
 def test_until_coverage_stops_as_soon_as_the_share_is_covered(docs):
@@ -118,8 +124,10 @@ def test_a_budget_beside_until_ends_it_first(docs):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"until": "coverage=0.9"}, "until coverage needs objective coverage, got ratio"),
-        ({"until": "marginal-ratio=3", "objective": "coverage"}, "until marginal-ratio needs objective ratio"),
+        ({"until": "coverage=0.9", "objective": "ratio"}, "until coverage needs objective both or coverage, got ratio"),
+        ({"until": "coverage=0.9", "selector": "multistage"}, "needs objective both or coverage, got ratio"),
+        ({"until": "marginal-ratio=3", "objective": "coverage"}, "until marginal-ratio needs objective both or ratio"),
+        ({"budget": 1, "selector": "multistage", "objective": "both"}, "objective must be ratio or coverage with"),
         ({"until": "target-coverage=1", "objective": "coverage"}, "until target-coverage needs a target"),
         ({"until": "size=3"}, "until must name one of coverage"),
         ({}, "budget must be given, or until"),
@@ -245,6 +253,17 @@ def test_cost_decides_how_long_picks_are(docs):
     assert 0 <= 2000 - spent < min(tokens[at] for at in range(len(texts)) if at not in set(by_token))
 
 
+# --- both -----------------------------------------------------------------------------------------------------------
+
+
+def test_both_covers_more_than_ratio_and_repeats_less_than_coverage(docs):
+    texts, _ = docs
+    ranked = {name: list(select(texts, "30kB", objective=name)) for name in ("both", "ratio", "coverage")}
+    shown, covered = (worth_in(texts, ["one"] * len(texts), name, b"") for name in ("ratio", "coverage"))
+    assert shown(ranked["ratio"]) > shown(ranked["both"]) > shown(ranked["coverage"])
+    assert covered(ranked["coverage"]) > covered(ranked["both"]) > covered(ranked["ratio"])
+
+
 # --- with a mix every prefix is a subset too (without one it is literally the run at the smaller budget) -------------
 
 
@@ -310,6 +329,8 @@ def test_every_prefix_of_a_mix_is_worth_what_a_run_at_its_budget_is(docs, object
             gains = (whole.gains / whole.sizes)[of_group == group]
             assert (np.diff(gains) <= 0).all()
 
+    if objective == "both":
+        tolerance += 0.01  # what each group's last turn was, the prefix does not know
     worth = worth_in(texts, groups, objective, whole.header)
     for amount in smaller:
         alone = select(texts, amount, header=whole.header, **options)
@@ -320,7 +341,7 @@ def test_every_prefix_of_a_mix_is_worth_what_a_run_at_its_budget_is(docs, object
 def test_a_mix_changes_the_order_of_picks_not_the_set_nor_what_each_added(docs):
     texts, _ = docs
     groups = [KINDS["by length"](at, text) for at, text in enumerate(texts)]
-    options = {"groups": groups, "guard": False}
+    options = {"groups": groups, "guard": False, "objective": "ratio"}  # coverage is each group's own with a mix alone
     mixed = select(texts, 150, mix="equal", **options)
     # The same limits, with one more pick that is free: in the order of the picks.
     floors = [f"{group}=50" for group in "abc"]

@@ -11,7 +11,7 @@ from zipspark.cli import run
     ("typed", "offered"),
     [
         (["zipspark", "re"], ["plain,refresh", "plain,report"]),
-        (["zipspark", "select", "--objective", ""], ["plain,ratio", "plain,coverage"]),
+        (["zipspark", "select", "--objective", ""], ["plain,both", "plain,ratio", "plain,coverage"]),
         (["zipspark", "select", "--objective", "c"], ["plain,coverage"]),
         (["zipspark", "select", "--preset", "p"], ["plain,paper"]),
         (["zipspark", "select", "--guard", "o"], ["plain,on", "plain,off"]),

@@ -176,7 +176,8 @@ def offered(count: int, **columns) -> pa.Table:
 
 
 def selecting(count: int = 2000, quota: Quota = ALL_ALIKE, **options) -> Selecting:
-    config = layered(SelectConfig, {"budget": 100, **options})
+    by_ratio = {} if "preset" in options else {"objective": "ratio"}  # views are the texts
+    config = layered(SelectConfig, {"budget": 100, **by_ratio, **options})
     return Selecting(offered(count), config, Eye(config, None), {}, quota)
 
 

@@ -27,12 +27,13 @@ from zipspark.options import layered
 SMALL_STAGES = {"k1": 20, "k2": 8, "k3": 3}
 LAZY_ZSTD = {"guard": False}
 LAZY_ZLIB = {"codec": "zlib", "guard": False}
+BY_RATIO = {"objective": "ratio", "guard": False}  # views are the samples themselves
 MULTISTAGE_ZSTD = {"selector": "multistage", "guard": False, **SMALL_STAGES}
 PAPER = {"preset": "paper", **SMALL_STAGES}
 every_way = pytest.mark.parametrize(
     "options",
-    [LAZY_ZSTD, LAZY_ZLIB, MULTISTAGE_ZSTD, PAPER],
-    ids=["lazy-zstd", "lazy-zlib", "multistage-zstd", "paper"],
+    [LAZY_ZSTD, LAZY_ZLIB, BY_RATIO, MULTISTAGE_ZSTD, PAPER],
+    ids=["lazy-zstd", "lazy-zlib", "by-ratio", "multistage-zstd", "paper"],
 )
 some_pools = settings(deadline=None, max_examples=25)
 seeds = st.integers(0, 10**6)
@@ -74,7 +75,7 @@ def test_bytes_are_never_exceeded_and_missed_by_less_than_any_sample_left_out(op
 def test_overshoot_lets_only_the_last_pick_exceed_the_bytes(options, seed, amount):
     samples = pool_of(seed)
     offer = Offer(views=samples, sizes=lengths(samples))
-    sizes = rank(offer, Quota("bytes", amount), layered(Choice, options), overshoot=True).sizes
+    sizes = rank(offer, Quota("bytes", amount), layered(Choice, BY_RATIO | options), overshoot=True).sizes
     assert sizes[:-1].sum() < amount
     assert sizes.sum() >= min(amount, sum(map(len, samples)))
 
@@ -283,7 +284,7 @@ def test_one_long_sample_of_a_capped_group_does_not_end_what_a_part_hands_up():
     offer = Offer(views=samples, sizes=lengths(samples), groups=["a"] + ["b"] * (len(samples) - 1))
     kept = np.zeros(len(samples), dtype=bool)
     kept[0] = True
-    choice = layered(Choice, {"guard": False})
+    choice = layered(Choice, BY_RATIO)
     alone = rank(offer, Quota("bytes", 400, caps={"a": 50}), choice, overshoot=True)
     assert alone.sizes.sum() >= 350
     forced = rank(replace(offer, kept=kept), Quota("bytes", 400, caps={"a": 50}), choice, overshoot=True)

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import PoolExhausted, chat_records, chat_texts, float32, paper, ratio, released
 
-from zipspark.core import select
+from zipspark.core import select, selectors
 from zipspark.core.limit import Limit
-from zipspark.core.objectives import Ratio
-from zipspark.core.selectors import Lazy, MultiStage
+from zipspark.core.objectives import Both, Ratio
+from zipspark.core.selectors import InTurns, Lazy, MultiStage
 from zipspark.core.zlib_codec import ZlibCodec
 from zipspark.core.zstd_codec import ZstdCodec
 from zipspark.errors import UsageError
@@ -209,6 +209,55 @@ def test_lazy_comes_to_an_end_where_a_bound_below_its_rival_rounds_up_to_it():
 def test_lazy_reports_what_each_pick_added():
     picks = Lazy()(Cover([{1, 2, 3}, {3, 4}, {1}], [1] * 5), np.ones(3), Limit(np.ones(3), 3))
     assert (picks.indices, picks.gains) == ([0, 1, 2], [3.0, 1.0, 0.0])
+
+
+# --- in turns -------------------------------------------------------------------------------------------------------
+
+
+class Told:
+    """Gains that never change, as either value has them."""
+
+    def __init__(self, gains):
+        self._gains = np.array(gains, dtype=float)
+
+    def gains_alone(self):
+        return self._gains
+
+    def gains(self):
+        return self._gains
+
+    def gain(self, index, enough=0.0):
+        return float(self._gains[index]), True
+
+    def add(self, index):
+        pass
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.6, 1.0])
+@pytest.mark.parametrize("counts_rows", [False, True])
+def test_each_value_spends_its_share_of_every_prefix(monkeypatch, share, counts_rows):
+    monkeypatch.setattr(selectors, "RATIO_SHARE", share)
+    rng = np.random.default_rng(0)
+    even = np.arange(400) % 2 == 0  # what coverage asks for; ratio would take the others
+    costs = rng.integers(1, 9, 400).astype(float)
+    both = Both(Told(np.where(even, 1, 2) * costs), Told(np.where(even, rng.random(400), 0)))
+    units = np.ones(400) if counts_rows else costs
+    picks = InTurns()(both, costs, Limit(units, units.sum() / 4))
+    spent, by_ratio = (np.cumsum(units[picks.indices] * of) for of in (1, ~even[picks.indices]))
+    assert (abs(by_ratio - share * spent) <= units.max()).all()
+    assert picks.gains == both.ratio.gains_alone()[picks.indices].tolist()
+
+
+def test_all_is_spent_by_ratio_once_nothing_is_left_to_cover():
+    both = Both(Told([5, 4, 3, 2]), Told([0, 0, 0, 1]))
+    assert InTurns()(both, np.ones(4), Limit(np.ones(4), 4)).indices == [3, 0, 1, 2]
+
+
+def test_in_turns_keeps_what_must_be_kept_and_fits_the_limit():
+    both = Both(Told([5, 4, 3, 2]), Told([1, 1, 1, 1]))
+    limit = Limit(np.array([9.0, 1, 1, 1]), 3)
+    picks = InTurns()(both, np.ones(4), limit, kept=np.array([3]), judge=lambda index, gain: "take")
+    assert picks.indices == [3, 1, 2]
 
 
 @pytest.mark.parametrize("codec", [ZlibCodec(9), ZstdCodec(3)], ids=["zlib", "zstd"])

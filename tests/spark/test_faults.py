@@ -312,7 +312,7 @@ def decisions_of(out: Path) -> Counter:
 
 
 @once
-@pytest.mark.parametrize(("objective", "parts"), [("ratio", "1"), ("coverage", "3")])
+@pytest.mark.parametrize(("objective", "parts"), [("both", "1"), ("ratio", "1"), ("coverage", "3")])
 def test_a_pool_of_one_sample(spark, tmp_path, objective, parts):
     pool = write_lines(tmp_path / "pool.jsonl", rows(1))
     more = ["--objective", objective, "--parts", parts, "--budget", "100%"]
@@ -322,7 +322,7 @@ def test_a_pool_of_one_sample(spark, tmp_path, objective, parts):
 
 
 @once
-@pytest.mark.parametrize("objective", ["ratio", "coverage"])
+@pytest.mark.parametrize("objective", ["both", "ratio", "coverage"])
 def test_a_pool_of_identical_samples(spark, tmp_path, objective):
     text = texts(2)[1]
     pool = write_lines(tmp_path / "pool.jsonl", [{"id": f"{number:03}", "text": text} for number in range(500)])

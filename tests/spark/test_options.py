@@ -21,7 +21,7 @@ from zipspark.cli import run
 from zipspark.errors import InputError, UsageError
 
 RECORDS = "id string, source string, score double, text string"
-OBJECTIVES = pytest.mark.parametrize("objective", ["ratio", "coverage"])
+OBJECTIVES = pytest.mark.parametrize("objective", ["both", "ratio", "coverage"])
 PLAIN = sorted(set(texts(240)))  # each text once
 
 
@@ -481,11 +481,15 @@ def test_what_no_pool_could_meet_is_refused_before_spark_work(spark, tmp_path):
         (grouped | {"cap": ["a=2kB"]}, UsageError, "cap of 'a' must be in the budget's unit"),
         ({}, UsageError, "budget must be given"),
         ({"until": "size=3"}, UsageError, "until must name one of coverage"),
-        ({"until": "coverage=0.9"}, UsageError, "until coverage needs objective coverage, got ratio"),
+        (
+            {"until": "coverage=0.9", "objective": "ratio"},
+            UsageError,
+            "until coverage needs objective both or coverage",
+        ),
         (
             {"until": "marginal-ratio=3", "objective": "coverage"},
             UsageError,
-            "until marginal-ratio needs objective ratio",
+            "until marginal-ratio needs objective both or ratio",
         ),
         ({"until": "target-coverage=1", "objective": "coverage"}, UsageError, "until target-coverage needs a target"),
         (
@@ -527,16 +531,17 @@ def test_until_a_share_of_the_target_is_covered(spark):
 # --- anchor, keep, target -------------------------------------------------------------------------------------------
 
 
-def test_near_copies_of_the_anchor_lose(spark):
+@pytest.mark.parametrize(("objective", "most"), [("ratio", 2), ("both", 5)])
+def test_near_copies_of_the_anchor_lose(spark, objective, most):
     drawn = random.Random(2)
     known = [" ".join(drawn.choices(WORDS, k=30)) for _ in range(40)]
     near = [text.replace(" ", ", ", 1) for text in known]
     fresh = [" ".join(word[::-1] for word in drawn.choices(WORDS, k=30)) for _ in range(40)]
-    options = {"guard": False}
+    options = {"guard": False, "objective": objective}
     plain = [(near + fresh)[at] for at in core.select(near + fresh, 30, **options)]
     assert sum(text in near for text in plain) > 10
     selection = zipspark.select(frame(spark, near + fresh + known), 30, parts=3, anchor=table(spark, known), **options)
-    assert sum(text in near for text in chosen_texts(selection)) <= 2
+    assert sum(text in near for text in chosen_texts(selection)) <= most
     assert {row.zip_id for row in decided(selection, "anchored")} == set(content_ids(known))
 
 
@@ -625,7 +630,7 @@ def test_the_command_line_takes_tables_by_path(spark, tmp_path, capsys):
     ("arguments", "code", "says"),
     [
         (["--anchor", "missing.jsonl", "--budget", "5"], 3, "anchor: "),
-        (["--until", "coverage=0.9"], 2, "until coverage needs objective coverage"),
+        (["--until", "coverage=0.9", "--objective", "ratio"], 2, "until coverage needs objective both or coverage"),
         (["--phases", "a", "--budget", "5"], 2, "phases need group_column"),
         (["--tokenizer", "pool.jsonl", "--budget", "9tok"], 3, "tokenizer must be a tokenizer.json"),
         (["--where", "nope > 3", "--budget", "5"], 3, "where 'nope > 3' cannot be used"),

@@ -19,6 +19,7 @@ from zipspark.core.minhash import min_hashes
 from zipspark.core.presets import make_codec
 from zipspark.core.seen import reach_of, salts_of
 from zipspark.core.sketch import Sketch
+from zipspark.core.views import features_of, paired
 from zipspark.errors import InputError
 from zipspark.options import layered
 from zipspark.spark import survey, tree
@@ -66,7 +67,7 @@ def samples_table(rows: list[dict], config: SelectConfig, lens: Lens | None) -> 
         "ratio": lengths(texts) / make_codec(config).sizes(texts),
         "bucket": min_hashes(data, offsets) % BUCKETS,
         "kept": [False] * len(rows),
-        "view": lens.look(data, offsets, salts(rows, config)).features() if lens else texts,
+        "view": views_of(texts, lens.look(data, offsets, salts(rows, config)).features(), config) if lens else texts,
     }
     columns |= {name: [row[name] for row in rows] for name in SAMPLES.names if name in rows[0]}
     return pa.table(
@@ -74,19 +75,23 @@ def samples_table(rows: list[dict], config: SelectConfig, lens: Lens | None) -> 
     )
 
 
+def views_of(texts, features, config):
+    return list(map(paired, features, texts)) if config.compresses else features
+
+
 class Run:
     """One choice through the tree, from samples to picks."""
 
     def __init__(self, spark, folder, rows, lens=None, **options):
-        self.config = layered(SelectConfig, {"guard": False, "work_dir": str(folder), **options})
-        if self.config.objective == "coverage" and lens is None:
+        self.config = layered(SelectConfig, {"guard": False, "objective": "ratio", "work_dir": str(folder), **options})
+        if self.config.covers and lens is None:
             lens = lens_of(rows, self.config)
         table = samples_table(rows, self.config, lens)
         samples = spark.createDataFrame(table)
         self.pool = survey.survey(samples, len(rows), self.config, self.config.by_group)
         self.plan = tree.plan(self.pool, self.config)
         views = dict(zip(table["position"].to_pylist(), table["view"].to_pylist(), strict=True))
-        reach = reach_of(views.values(), lens, False) if lens else None
+        reach = reach_of(features_of(views.values(), self.config), lens, False) if lens else None
         aid = tree.Aid(b"", lens, reach)
         with Stages(spark, self.config) as stages:
             candidates = stages.write("candidates", tree.candidates(samples, self.plan, self.config, aid))
@@ -97,10 +102,13 @@ class Run:
         self.left_out = [row for row in rows if row["position"] not in set(self.chosen)]
         self.tree = str(self.picks.plan.tree)
         self.texts = [row["text"] for row in sorted(rows, key=lambda row: row["position"])]
-        self.covered = lambda chosen: reach_of([views[at] for at in chosen], lens, False).coverage / reach.coverage
+        self.covered = lambda chosen: self._reach_of([views[at] for at in chosen], lens) / reach.coverage
         if lens:
             self.share = self.covered(self.chosen)
             self.share_before = self.covered(self.chosen[:-1])
+
+    def _reach_of(self, views: list[bytes], lens) -> float:
+        return reach_of(features_of(views, self.config), lens, False).coverage
 
     @property
     def value(self) -> float:
@@ -127,7 +135,7 @@ def three_levels(run):
     return run(docs(600), budget=60, **THREE_LEVELS)
 
 
-@pytest.mark.parametrize("objective", ["ratio", "coverage"])
+@pytest.mark.parametrize("objective", ["both", "ratio", "coverage"])
 def test_three_levels_choose_as_well_as_one(run, objective):
     options = {"objective": objective, "budget": "100kB"}
     one = run(docs(), parts=1, **options)
@@ -168,7 +176,7 @@ def test_one_part_with_a_mix_ranks_as_core_does(run):
     rows = docs(600)
     chosen = run(rows, budget="20kB", mix="a=1,b=2,(none)=3", group_column="group", parts=1)
     texts, groups = [row["text"] for row in rows], [row["group"] for row in rows]
-    options = {"groups": groups, "mix": "a=1,b=2,(none)=3", "header": b"", "guard": False}
+    options = {"groups": groups, "mix": "a=1,b=2,(none)=3", "header": b"", "guard": False, "objective": "ratio"}
     assert chosen.chosen == [rows[at]["position"] for at in core.select(texts, "20kB", **options)]
 
 
@@ -226,7 +234,7 @@ def test_a_part_full_of_a_capped_group_leaves_its_share_to_others():
     sizes = pa.table(
         {"bucket": [0, 1], "group": ["much", "rest"], "rows": [900, 100], "bytes": [1000, 1000], "tokens": [None, None]}
     )
-    config = SelectConfig(budget=100, cap="much=40", group_column="group", parts=2)
+    config = SelectConfig(budget=100, cap="much=40", group_column="group", parts=2, oversample=2)
     plan = tree.plan(survey.Survey(1000, sizes), config)
     quotas = plan.quotas(plan.tree.levels[0])
     (part,) = plan.bucket_parts[1]

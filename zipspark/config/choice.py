@@ -16,7 +16,7 @@ MAX_WINDOW = 128 * 2**20  # bytes; what zstd decoders accept without being asked
 
 STRICT = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, protected_namespaces=())
 _AS_PUBLISHED: dict[str, Any] = {"selector": "multistage", "k1": 10000, "k2": 200, "k3": 100, "codec": "zlib"}
-_AS_PUBLISHED |= {"level": 9, "parts": 1, "dedup": False, "guard": False}
+_AS_PUBLISHED |= {"objective": "ratio", "level": 9, "parts": 1, "dedup": False, "guard": False}
 
 
 class Choice(BaseModel):
@@ -25,7 +25,8 @@ class Choice(BaseModel):
     model_config = STRICT
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
-        "default": {"selector": "lazy", "codec": "zstd", "level": None, "parts": None, "dedup": True, "guard": True},
+        "default": {"objective": "both", "selector": "lazy", "codec": "zstd", "level": None}
+        | {"parts": None, "dedup": True, "guard": True},
         # Algorithm 1 as published (arXiv 2407.06645, section 4 and its appendix for the sizes).
         "paper": _AS_PUBLISHED,
         # What the released program does, to the pick: see core/presets.py for how it differs from the paper.
@@ -35,8 +36,11 @@ class Choice(BaseModel):
     preset: Literal["default", "paper", "reference"] = option(
         "default", "choice", "default; paper: Algorithm 1 as published; reference: the released program, pick for pick"
     )
-    objective: Literal["ratio", "coverage"] = option(
-        "ratio", "choice", "ratio: least compressible set; coverage: set that holds most of what the pool repeats"
+    objective: Literal["both", "ratio", "coverage"] = option(
+        "both",
+        "choice",
+        "ratio: least compressible set; coverage: set that holds most of what the pool repeats; both: in turns, a "
+        "quarter of the budget by ratio",
     )
     selector: Literal["lazy", "multistage"] = option(
         "lazy", "choice", "lazy greedy, or the paper's K1/K2/K3 rounds (multistage)"
@@ -69,12 +73,29 @@ class Choice(BaseModel):
     )
     guard: OnOff = option(True, "limits", "leave out what looks like noise (on/off)")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _rounds_compare_ratios(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("selector") == "multistage" and given.get("objective") is None:
+            return given | {"objective": "ratio"}
+        return given
+
     @field_validator("window")
     @classmethod
     def _window_in_range(cls, value: int) -> int:
         if not 64 * 2**10 <= value <= MAX_WINDOW:
             raise ValueError("must be between 64KiB and 128MiB")
         return value
+
+    @property
+    def compresses(self) -> bool:
+        """Whether the objective sees what samples compress to."""
+        return self.objective != "coverage"
+
+    @property
+    def covers(self) -> bool:
+        """Whether the objective sees what samples have in common with the pool."""
+        return self.objective != "ratio"
 
     @model_validator(mode="after")
     def _stages_nest(self) -> Choice:
@@ -86,6 +107,8 @@ class Choice(BaseModel):
             raise ValueError(f"gram must be <= supported_gram ({self.supported_gram}), got {self.gram}")
         if self.preset != "default" and self.objective != "ratio":
             raise ValueError(f"objective must be ratio with preset {self.preset}, got {self.objective}")
+        if self.selector == "multistage" and self.objective == "both":
+            raise ValueError("objective must be ratio or coverage with selector multistage, got both")
         if self.selector == "multistage" and self.cost != "byte":
             raise ValueError(f"cost must be byte with selector multistage, which compares ratios, got {self.cost}")
         if self.codec == "zlib" and self.level is not None and self.level > 9:
@@ -127,7 +150,7 @@ class CoreOptions(Choice, Limits):
     @property
     def covers_groups(self) -> bool:
         """Whether each group is covered for itself, as it has a quota."""
-        return self.objective == "coverage" and self.mix is not None
+        return self.covers and self.mix is not None
 
 
 def check_multistage(choice: CoreOptions, **given: bool) -> None:
@@ -144,13 +167,13 @@ def check_multistage(choice: CoreOptions, **given: bool) -> None:
 
 def check_until(until: Until, choice: CoreOptions, has_target: bool) -> None:
     """Raises `UsageError` for a measure that the objective does not have."""
-    for measure, value, objective in (
-        ("marginal-ratio", until.marginal_ratio, "ratio"),
-        ("coverage", until.coverage, "coverage"),
-        ("target-coverage", until.target_coverage, "coverage"),
+    for measure, value, known, objective in (
+        ("marginal-ratio", until.marginal_ratio, choice.compresses, "ratio"),
+        ("coverage", until.coverage, choice.covers, "coverage"),
+        ("target-coverage", until.target_coverage, choice.covers, "coverage"),
     ):
-        if value is not None and choice.objective != objective:
-            raise UsageError(f"until {measure} needs objective {objective}, got {choice.objective}")
+        if value is not None and not known:
+            raise UsageError(f"until {measure} needs objective both or {objective}, got {choice.objective}")
     if until.target_coverage is not None and choice.covers_groups:
         raise UsageError("until target-coverage must not stand beside mix: each group is covered for itself there")
     if until.target_coverage is not None and not has_target:

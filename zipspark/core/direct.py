@@ -25,6 +25,7 @@ from zipspark.core.presets import content_hash, trained_header
 from zipspark.core.seen import Eye, counted_below, head_bytes, look_at, needs_lens, reach_of, salts_of, sketch_of
 from zipspark.core.selection import Offer, Quota, Ranking, rank
 from zipspark.core.sketch import HEAD_BYTES
+from zipspark.core.views import features_of
 from zipspark.core.zstd_codec import HEADER_SAMPLES
 from zipspark.errors import InputError, UsageError
 from zipspark.limits import NO_GROUP
@@ -128,7 +129,9 @@ def select(
         kept=kept[free],
     )
     quota = _quota(choice, budget, offer)
-    reach = reach_of(offer.views, lens, bool(wanted)) if lens and choice.until and choice.until.by_share else None
+    reach = None
+    if lens and choice.until and choice.until.by_share:
+        reach = reach_of(features_of(offer.views, choice), lens, bool(wanted))
     ranking = rank(offer, quota, choice, lens=lens, header=header, until=choice.until, reach=reach)
     return replace(ranking, indices=np.asarray(free, dtype=np.int64)[ranking.indices], guarded=out)
 

@@ -169,6 +169,21 @@ class Coverage:
         return empty
 
 
+class Both:
+    """Two values of one set: what its samples say that it lacks (`Ratio`), and that the pool repeats (`Coverage`).
+
+    Neither is worth much in terms of the other, so they are not added up: `selectors.InTurns` asks one, then the other.
+    """
+
+    def __init__(self, ratio: Ratio, coverage: Coverage) -> None:
+        self.ratio = ratio
+        self.coverage = coverage
+
+    def add(self, index: int) -> None:
+        self.ratio.add(index)
+        self.coverage.add(index)
+
+
 def _renumbered(views: Sequence[bytes], ends: npt.NDArray[np.int64]) -> tuple[Indices, npt.NDArray[np.uint32]]:
     """(which features there are, ascending; those of each view, one view after the other, as positions in these)."""
     held = np.zeros(FEATURES, dtype=bool)

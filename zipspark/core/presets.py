@@ -3,7 +3,7 @@
 The three presets (their option values are in `zipspark.config.Choice.PRESETS`):
 
 =========  =========================================================================================================
-default    lazy greedy on marginal ratio with zstd's wide window
+default    lazy greedy, in turns on marginal ratio with zstd's wide window and on coverage
 paper      Algorithm 1 of arXiv 2407.06645: zlib 9, 10000/200/100, rejects of a round return to the pool, exact budget
 reference  the program released with the paper, pick for pick: a set's bytes are ``str(list of records)``, ratios are
            compared as float32, a short list's rejects never return, whole rounds are picked and the ranking cut
@@ -20,8 +20,9 @@ from typing import Any
 from zipspark.config import Choice
 from zipspark.core.codecs import Codec, Sizes, lengths
 from zipspark.core.lens import Lens
-from zipspark.core.objectives import Coverage, Objective, Ratio
-from zipspark.core.selectors import Greedy, Lazy, MultiStage, Selector
+from zipspark.core.objectives import Both, Coverage, Objective, Ratio
+from zipspark.core.selectors import Greedy, InTurns, Lazy, MultiStage, Selector
+from zipspark.core.views import features_of, texts_of
 from zipspark.core.zlib_codec import PLAIN, PYTHON_LIST, ZlibCodec
 from zipspark.core.zstd_codec import HEADER_SAMPLES, ZstdCodec
 from zipspark.errors import EngineError
@@ -40,19 +41,28 @@ def make_codec(choice: Choice, header: bytes = b"") -> Codec:
     return ZstdCodec(choice.level or ZSTD_LEVEL, choice.window, header)
 
 
-def make_objective(choice: Choice, views: Sequence[bytes], sizes: Sizes, header: bytes, lens: Lens | None) -> Objective:
+def make_objective(
+    choice: Choice, views: Sequence[bytes], sizes: Sizes, header: bytes, lens: Lens | None
+) -> Objective | Both:
     """The objective that ``choice`` names over ``views`` (`core.seen`) of samples of ``sizes`` bytes; S is empty."""
-    if choice.objective == "ratio":
-        unseen = sizes - lengths(views)
-        return Ratio(make_codec(choice, header).context(views), unseen if unseen.any() else None)
-    assert lens is not None
-    return Coverage(views, lens.weights(), sizes, lens.target_weights() if lens.target_levels else None)
+    if choice.compresses:
+        texts = texts_of(views, choice)
+        unseen = sizes - lengths(texts)
+        ratio = Ratio(make_codec(choice, header).context(texts), unseen if unseen.any() else None)
+    if choice.covers:
+        assert lens is not None
+        targets = lens.target_weights() if lens.target_levels else None
+        coverage = Coverage(features_of(views, choice), lens.weights(), sizes, targets)
+    if choice.objective == "both":
+        return Both(ratio, coverage)
+    return ratio if choice.compresses else coverage
 
 
 def make_selector(choice: Choice) -> Selector[Any]:
-    """The selector that ``choice`` names; `Greedy` picks what `Lazy` does, sooner where it can."""
+    """The selector that ``choice`` names. Lazy greedy: `Greedy` picks what `Lazy` does, sooner where it can."""
     if choice.selector == "lazy":
-        return Greedy() if choice.objective == "coverage" else Lazy()
+        lazy: dict[str, Selector[Any]] = {"both": InTurns(), "ratio": Lazy(), "coverage": Greedy()}
+        return lazy[choice.objective]
     as_released = choice.preset == "reference"
     return MultiStage(choice.k1, choice.k2, choice.k3, drop_rejects=as_released, single_precision=as_released)
 
@@ -85,6 +95,6 @@ def content_hash(sample: bytes) -> str:
 
 def trained_header(choice: Choice, samples: Sequence[bytes]) -> bytes:
     """zstd's entropy tables, trained on ``samples`` (the `HEADER_SAMPLES` with the lowest content hash of a pool)."""
-    if choice.codec != "zstd" or choice.objective != "ratio":
+    if choice.codec != "zstd" or not choice.compresses:
         return b""
     return ZstdCodec(choice.level or ZSTD_LEVEL).trained(samples[:HEADER_SAMPLES]).header

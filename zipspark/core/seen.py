@@ -16,7 +16,7 @@ from zipspark.core.lens import Lens
 from zipspark.core.presets import make_codec
 from zipspark.core.selection import Reach
 from zipspark.core.sketch import HEAD_BYTES, SAMPLE_BYTES, Salts, Sketch, salt_of
-from zipspark.core.views import cut_texts, features, order
+from zipspark.core.views import cut_texts, features, order, paired
 from zipspark.limits import NO_GROUP
 
 _BLOCK = 2**22  # bytes of text looked at together
@@ -26,14 +26,15 @@ _BLOCK = 2**22  # bytes of text looked at together
 class Seen:
     """n samples, one entry each."""
 
-    views: Sequence[bytes]  # `ratio`: text, less what nothing supports; `coverage`: feature buckets, packed as '<u4'
+    # `ratio`: text, less what nothing supports; `coverage`: feature buckets, packed as '<u4'; `both`: `views.paired`
+    views: Sequence[bytes]
     guarded: Sequence[str | None]  # why the guard leaves it out; None: it does not
     likeness: npt.NDArray[np.float64]  # (n,) how like the target it is, what gain is multiplied by; 1 without one
 
 
 def needs_lens(choice: Choice, anchored: bool = False, targeted: bool = False) -> bool:
     """Whether anything that is asked for depends on what the whole pool holds."""
-    return choice.guard or choice.objective == "coverage" or anchored or targeted
+    return choice.guard or choice.covers or anchored or targeted
 
 
 @dataclass(frozen=True)
@@ -88,11 +89,15 @@ def look_at(
             reasons += guarded(texts, make_codec(choice).sizes(texts) if alone is None else alone[block], look)
         else:
             reasons += [None] * len(texts)
-        if choice.objective == "coverage":
-            views += features(data, offsets, look, eye.usual)
-        else:
+        if choice.compresses:
             cut = cut_texts(data, offsets, look, eye.usual)
-            views += [cut.get(at, text) for at, text in enumerate(texts)]
+            compressed = [cut.get(at, text) for at, text in enumerate(texts)]
+        if choice.covers:
+            covering = features(data, offsets, look, eye.usual)
+        if choice.objective == "both":
+            views += map(paired, covering, compressed)
+        else:
+            views += compressed if choice.compresses else covering
         likeness.append(lens.likeness(look))
     return Seen(views, reasons, np.concatenate([*likeness, np.empty(0)]))
 
@@ -148,16 +153,16 @@ def lowest_share(share: float) -> str | None:
     return f"{int(share * 2**32):08x}" if share < 1 else None
 
 
-def reach_of(views: Iterable[bytes], lens: Lens, targeted: bool) -> Reach:
-    """The weight that all ``views`` (of objective ``coverage``) cover together."""
-    return reach_of_buckets(union_of(views), lens, targeted)
+def reach_of(features: Iterable[bytes], lens: Lens, targeted: bool) -> Reach:
+    """The weight that samples with these ``features`` (`views.features_of`) cover together."""
+    return reach_of_buckets(union_of(features), lens, targeted)
 
 
-def union_of(views: Iterable[bytes]) -> np.ndarray:
-    """(FEATURES,) bool: the buckets that any of ``views`` holds."""
+def union_of(features: Iterable[bytes]) -> np.ndarray:
+    """(FEATURES,) bool: the buckets that any of ``features`` holds."""
     union = np.zeros(FEATURES, dtype=bool)
-    for view in views:
-        union[np.frombuffer(view, dtype="<u4")] = True
+    for buckets in features:
+        union[np.frombuffer(buckets, dtype="<u4")] = True
     return union
 
 

@@ -16,7 +16,7 @@ from zipspark.config import Choice
 from zipspark.core.codecs import Sizes
 from zipspark.core.lens import Lens
 from zipspark.core.limit import Limit
-from zipspark.core.objectives import Coverage, Floats, Objective
+from zipspark.core.objectives import Both, Coverage, Floats, Objective
 from zipspark.core.presets import make_objective, make_selector
 from zipspark.core.selectors import Judge, Verdict
 from zipspark.limits import Until
@@ -31,24 +31,25 @@ class Ranking:
     """
 
     indices: npt.NDArray[np.int64]  # (k,) positions in the samples, best first
-    gains: npt.NDArray[np.float64]  # (k,) what the objective says each added when it was picked; ratio: bytes, C(x|S)
+    # (k,) what each added when it was picked: bytes, C(x|S); with objective ``coverage`` the weight of its new features
+    gains: npt.NDArray[np.float64]
     # With a mix S is whatever had been picked by then, so gains sum to the whole's value, but not to that of a prefix.
     sizes: npt.NDArray[np.int64]  # (k,) bytes of each
-    objective: Literal["ratio", "coverage"] = "ratio"
+    objective: Literal["both", "ratio", "coverage"] = "ratio"
     header: bytes = field(default=b"", repr=False)  # the literal statistics that were used (see `select`)
     guarded: Mapping[int, str] = field(default_factory=dict)  # position of a sample the guard left out -> reason
 
     @property
     def marginal_ratios(self) -> npt.NDArray[np.float64]:
         """(k,) bytes of each pick over the compressed bytes it added, higher is more redundant; ``coverage``: NaN."""
-        if self.objective != "ratio":
+        if self.objective == "coverage":
             return np.full(len(self), np.nan)
         return self.sizes / np.maximum(self.gains, 1.0)
 
     @property
     def ratio(self) -> float:
         """The set's own compression ratio under the codec that chose it: bytes over compressed bytes."""
-        return float(self.sizes.sum() / max(self.gains.sum(), 1.0)) if self.objective == "ratio" else float("nan")
+        return float(self.sizes.sum() / max(self.gains.sum(), 1.0)) if self.objective != "coverage" else float("nan")
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -165,8 +166,9 @@ def rank(
     objective = make_objective(choice, [offer.views[at] for at in order.tolist()], sizes, header, lens)
     kept = np.flatnonzero(offer.kept[order]) if offer.kept is not None else np.empty(0, np.int64)
     alike = offer.worth is None or bool((offer.worth == 1).all())
-    by_ratio = choice.cost == "byte" and alike and choice.selector == "lazy"
-    judge = _judge(until or Until(), reach or Reach(), objective, sizes, by_ratio)
+    by_ratio = choice.cost == "byte" and alike and choice.selector == "lazy" and choice.objective == "ratio"
+    coverage = objective.coverage if isinstance(objective, Both) else objective
+    judge = _judge(until or Until(), reach or Reach(), coverage, sizes, by_ratio)
     picks = make_selector(choice)(objective, costs, limit, kept, judge)
     picked = np.asarray(picks.indices, dtype=np.int64)
     count = len(picked)
@@ -233,20 +235,21 @@ _WORTH = (2.0**-200, 2.0**200)  # beyond, gain per cost would be infinite or non
 _UNITS: dict[str, Literal["rows", "bytes", "tokens"]] = {"row": "rows", "byte": "bytes", "token": "tokens"}
 
 
-def _judge(until: Until, reach: Reach, objective: Objective, sizes: Sizes, by_ratio: bool) -> Judge:
+def _judge(until: Until, reach: Reach, coverage: Objective, sizes: Sizes, by_ratio: bool) -> Judge:
     """What is done with the best sample that is left, ``index`` with ``gain``, so that ``until`` holds.
 
+    ``coverage`` is what shares in ``until`` are of, if it is one.
     ``by_ratio``: samples come in the order of their marginal ratio, so behind one that is too redundant all are.
     """
 
     def judge(index: int, gain: float) -> Verdict:
         if until.marginal_ratio is not None and sizes[index] > until.marginal_ratio * max(gain, 1.0):
             return "end" if by_ratio else "skip"
-        if isinstance(objective, Coverage):
-            if until.coverage is not None and objective.covered >= until.coverage * reach.coverage:
+        if isinstance(coverage, Coverage):
+            if until.coverage is not None and coverage.covered >= until.coverage * reach.coverage:
                 return "end"
             if until.target_coverage is not None:
-                reached = objective.target_covered >= until.target_coverage * reach.target_coverage
+                reached = coverage.target_covered >= until.target_coverage * reach.target_coverage
                 return "end" if reached else "take"
         return "take"
 

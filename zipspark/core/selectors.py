@@ -16,10 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from zipspark.core.limit import Limit
-from zipspark.core.objectives import Coverage, Floats, Objective
+from zipspark.core.objectives import Both, Coverage, Floats, Objective
 from zipspark.errors import UsageError
 
 Indices = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]  # (n,) of each sample
 Verdict = Literal["take", "skip", "end"]
 Judge = Callable[[int, float], Verdict]  # (the best sample that is left, its gain) -> what is done with it
 _NONE: Indices = np.empty(0, dtype=np.int64)
@@ -41,7 +42,7 @@ def _always(index: int, gain: float) -> Verdict:
     return "take"
 
 
-Kind = TypeVar("Kind", bound=Objective, contravariant=True)
+Kind = TypeVar("Kind", bound=Objective | Both, contravariant=True)
 
 
 class Selector(Protocol[Kind]):
@@ -67,106 +68,131 @@ class Lazy:
     def __call__(
         self, objective: Objective, costs: Floats, limit: Limit, kept: Indices = _NONE, judge: Judge = _always
     ) -> Picks:
-        picks = Picks()
         gains = objective.gains_alone()
-        others = np.ones(len(costs), dtype=bool)
-        others[kept] = False
-        self._fill(picks, kept, gains, objective, costs, limit, forced=True, judge=_always)
-        self._fill(picks, np.flatnonzero(others), gains, objective, costs, limit, forced=False, judge=judge)
-        return picks
 
-    def _fill(
-        self,
-        picks: Picks,
-        among: Indices,
-        gains: Floats,  # (n,) upper bounds of what each adds
-        objective: Objective,
-        costs: Floats,
-        limit: Limit,
-        forced: bool,  # all of ``among`` are picked
-        judge: Judge,
-    ) -> None:
-        cost = costs.tolist()  # a list answers one index faster than an array
-        # (minus an upper bound of gain per cost, index, picks made when that was exact or -1, the bound of gain)
-        bounds = (-gains[among] / costs[among]).tolist()
-        heap = list(zip(bounds, among.tolist(), repeat(-1), gains[among].tolist(), strict=False))
-        heapq.heapify(heap)
-        misfits = 0
-        while heap and (forced or not limit.reached):
-            _, index, measured_at, gain = heap[0]
-            if not (forced or limit.fits(index)):
-                heapq.heappop(heap)
-                misfits += 1
-                if misfits > len(heap) // _MANY:  # the budget is nearly spent: the others go at once
-                    heap = [entry for entry in heap if limit.fits(entry[1])]
-                    heapq.heapify(heap)
-                    misfits = 0
-            elif measured_at == len(picks.indices):
-                verdict = judge(index, gain)
-                if verdict == "end":
-                    break
-                heapq.heappop(heap)
-                if verdict == "take":
-                    _pick(index, gain, picks, objective, limit)
-            else:
-                # Whoever follows has this bound: once x is known to be worth less, its exact gain does not matter now.
-                rival = -min(heap[1:3], default=(0.0,))[0]
-                gain, exact = objective.gain(index, rival * cost[index] * _STRICTLY_LESS)
-                entry = (-gain / cost[index], index, len(picks.indices) if exact else -1, gain)
-                heapq.heapreplace(heap, entry)
+        def best(waiting: Flags, picks: Picks) -> Iterator[tuple[int, float]]:
+            return _lazily(objective, gains, costs, waiting, picks)
+
+        return _greedily(best, objective, limit, kept, judge)
 
 
 class Greedy:
-    """Greedy over an objective that keeps all gains up to date (`Coverage`): the picks of `Lazy`, without asking.
-
-    A few hundred of the best are watched at a time (`_best_first`).
-    """
+    """Greedy over an objective that keeps all gains up to date (`Coverage`): the picks of `Lazy`, without asking."""
 
     def __call__(
         self, objective: Coverage, costs: Floats, limit: Limit, kept: Indices = _NONE, judge: Judge = _always
     ) -> Picks:
-        picks = Picks()
-        first = np.zeros(len(costs), dtype=bool)
-        first[kept] = True
-        others = ~first
-        self._fill(picks, first, objective, costs, limit, forced=True, judge=_always)
-        self._fill(picks, others, objective, costs, limit, forced=False, judge=judge)
-        return picks
+        def best(waiting: Flags, picks: Picks) -> Iterator[tuple[int, float]]:
+            gains = objective.gains()
+            for index in _best_first(gains, costs, waiting):
+                yield index, float(gains[index])
+            for index in np.flatnonzero(waiting).tolist():  # they add nothing
+                if waiting[index]:
+                    yield index, 0.0
 
-    def _fill(
-        self,
-        picks: Picks,
-        waiting: npt.NDArray[np.bool_],  # (n,) who may be picked
-        objective: Coverage,
-        costs: Floats,
-        limit: Limit,
-        forced: bool,
-        judge: Judge,
-    ) -> None:
-        for index in _best_first(objective.gains(), costs, waiting):
-            if limit.reached and not forced:
-                break
-            if not (forced or limit.fits(index)):
-                waiting &= limit.fitting()  # what no longer fits never will
-                continue
-            gain = float(objective.gains()[index])
-            verdict = judge(index, gain)
-            if verdict == "end":
-                break
-            if verdict == "take":
-                _pick(index, gain, picks, objective, limit)
+        return _greedily(best, objective, limit, kept, judge)
 
 
-def _best_first(gains: Floats, costs: Floats, waiting: npt.NDArray[np.bool_]) -> Iterator[int]:
-    """Each index that is ``waiting``, the best first, by ``gains`` as they are when it is asked for; then it is not.
+class InTurns:
+    """Greedy by two values in turns: next is the one that has spent less than its share so far, and it sees all picks.
 
-    They may only fall meanwhile, and others may stop waiting. So what is above the bar that all others are below need
-    not be compared with these.
+    `RATIO_SHARE` goes by the ratio, as `Lazy` picks, the rest by coverage, as `Greedy` does, and all by the ratio once
+    nothing is left to cover. What a pick added is its C(x|S), by whichever it was picked.
+    """
+
+    def __call__(
+        self, objective: Both, costs: Floats, limit: Limit, kept: Indices = _NONE, judge: Judge = _always
+    ) -> Picks:
+        gains = objective.ratio.gains_alone()
+
+        def best(waiting: Flags, picks: Picks) -> Iterator[tuple[int, float]]:
+            by_coverage = _best_first(objective.coverage.gains(), costs, waiting)
+            by_ratio = _lazily(objective.ratio, gains, costs, waiting, picks)
+            spent, of_ratio = 0.0, 0.0
+            while True:
+                ratios_turn = of_ratio < RATIO_SHARE * spent
+                index = None if ratios_turn else next(by_coverage, None)
+                if index is None:
+                    found = next(by_ratio, None)
+                    if found is None:
+                        return
+                    index, gain = found
+                else:
+                    gain = objective.ratio.gain(index)[0]
+                yield index, gain
+                if picks.indices and picks.indices[-1] == index:
+                    spent += float(limit.units[index])
+                    of_ratio += float(limit.units[index]) if ratios_turn else 0.0
+
+        return _greedily(best, objective, limit, kept, judge)
+
+
+def _greedily(
+    best: Callable[[Flags, Picks], Iterator[tuple[int, float]]],
+    objective: Objective | Both,
+    limit: Limit,
+    kept: Indices,
+    judge: Judge,
+) -> Picks:
+    """Picks of what ``best`` gives: of those waiting always the best, which then no longer waits, with its gain."""
+    picks = Picks()
+    first = np.zeros(len(limit.units), dtype=bool)
+    first[kept] = True
+    others = ~first
+    for index, gain in best(first, picks):
+        _pick(index, gain, picks, objective, limit)
+    for index, gain in best(others, picks):
+        if limit.reached:
+            break
+        if not limit.fits(index):
+            others &= limit.fitting()  # what no longer fits never will
+            continue
+        verdict = judge(index, gain)
+        if verdict == "end":
+            break
+        if verdict == "take":
+            _pick(index, gain, picks, objective, limit)
+    return picks
+
+
+def _lazily(
+    objective: Objective, gains: Floats, costs: Floats, waiting: Flags, picks: Picks
+) -> Iterator[tuple[int, float]]:
+    """Each index that is ``waiting``, the best first, and its gain, as both are when it is asked for.
+
+    ``gains`` (n,) are upper bounds of what each adds. Others may stop waiting meanwhile, and be picked.
+    """
+    among = np.flatnonzero(waiting)
+    cost = costs.tolist()  # a list answers one index faster than an array
+    # (minus an upper bound of gain per cost, index, picks made when that was exact or -1, the bound of gain)
+    bounds = (-gains[among] / costs[among]).tolist()
+    heap = list(zip(bounds, among.tolist(), repeat(-1), gains[among].tolist(), strict=False))
+    heapq.heapify(heap)
+    while heap:
+        _, index, measured_at, gain = heap[0]
+        if not waiting[index]:
+            heapq.heappop(heap)
+        elif measured_at == len(picks.indices):
+            heapq.heappop(heap)
+            waiting[index] = False
+            yield index, gain
+        else:
+            # Whoever follows has this bound: once x is known to be worth less, its exact gain does not matter now.
+            rival = -min(heap[1:3], default=(0.0,))[0]
+            gain, exact = objective.gain(index, rival * cost[index] * _STRICTLY_LESS)
+            entry = (-gain / cost[index], index, len(picks.indices) if exact else -1, gain)
+            heapq.heapreplace(heap, entry)
+
+
+def _best_first(gains: Floats, costs: Floats, waiting: Flags) -> Iterator[int]:
+    """Each index that is ``waiting`` and adds something, the best first, by ``gains`` as they are when it is asked for.
+
+    They may only fall meanwhile, and others may stop waiting. So a few hundred of the best are watched at a time: what
+    is above the bar that all others are below need not be compared with these.
     """
     while len(among := np.flatnonzero(waiting)):
         scores = gains[among] / costs[among]
         if not scores.max() > 0:
-            yield from (index for index in among.tolist() if waiting[index])
             return
         watched, bar = among, 0.0
         if len(among) > _WATCHED:
@@ -255,7 +281,7 @@ class MultiStage:
         return ratios.astype(np.float32).astype(np.float64) if self.single_precision else ratios
 
 
-def _pick(index: int, gain: float, picks: Picks, objective: Objective, limit: Limit) -> None:
+def _pick(index: int, gain: float, picks: Picks, objective: Objective | Both, limit: Limit) -> None:
     picks.append(index, gain)
     objective.add(index)
     limit.spend(index)
@@ -267,7 +293,7 @@ def _lowest(ratios: Floats, among: Indices, count: int) -> Indices:
     return among[np.argsort(ratios[among], kind="stable")[:count]]
 
 
-_MANY = 16  # one sample in so many that no longer fits makes it worth looking for all the others
+RATIO_SHARE = 0.25  # of the limit; `benchmarks/tried.py` shows what other shares come to
 _WATCHED = 512  # samples: their scores are compared within microseconds, and hold for a hundred picks or so
 
 # Keeps a bound that is "below the rival" from rounding up to it, which would measure the same sample for ever.

@@ -1,4 +1,5 @@
-"""The view of a sample: what of it an objective values. Its text for `ratio`, its features for `coverage`.
+"""The view of a sample: what of it an objective values. Its text for `ratio`, its features for `coverage`; for `both`
+the two as one.
 
 What the anchor holds never counts. Beyond that, whatever compresses badly looks like gain to a compressor, and words in
 random order compress badly: every junction of two words is new. The pool tells them from prose. In prose most junctions
@@ -10,11 +11,13 @@ whoever is suspected wrongly loses some gain, and no sample is lost.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
+from zipspark.config import Choice
 from zipspark.core.lens import Look
 
 Shares = npt.NDArray[np.float64]
@@ -51,6 +54,30 @@ def features(data: bytes | memoryview, offsets: Offsets, look: Look, usual: floa
     The arguments are those of `cut_texts`.
     """
     return replace(look, supported=look.supported & _trusted(data, offsets, look, usual)).features()
+
+
+def paired(features: bytes, text: bytes) -> bytes:
+    """Both views of a sample as one: how long its features are, these, and the text."""
+    return len(features).to_bytes(_COUNT, "little") + features + text
+
+
+def texts_of(views: Iterable[bytes], choice: Choice) -> list[bytes]:
+    """The texts of views that `zipspark.core.seen` made for an objective that compresses."""
+    return [view[_end(view) :] for view in views] if choice.covers else list(views)
+
+
+def features_of(views: Iterable[bytes], choice: Choice) -> list[bytes]:
+    """The features of views that `zipspark.core.seen` made for an objective that covers.
+
+    >>> features_of([paired(b"1234", b"once upon a time")], Choice(objective="both"))
+    [b'1234']
+    """
+    return [view[_COUNT : _end(view)] for view in views] if choice.compresses else list(views)
+
+
+def _end(view: bytes) -> int:
+    """Where the features of a pair end."""
+    return _COUNT + int.from_bytes(view[:_COUNT], "little")
 
 
 def order(data: bytes | memoryview, offsets: Offsets, look: Look) -> Shares:
@@ -118,6 +145,7 @@ def _cut(text: bytes, positions: npt.NDArray[np.int64], counts: Flags) -> bytes:
     return kept.tobytes() or _EMPTY
 
 
+_COUNT = 4  # bytes of a pair that say how long the features are
 _MIDDLE = 4  # bytes from the start of a gram to its middle
 _LETTER, _SPACE, _DIGIT = np.uint64(1), np.uint64(2), np.uint64(4)
 _EACH = np.uint64(0x0101010101010101)

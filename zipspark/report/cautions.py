@@ -27,8 +27,7 @@ def cautions(summary: Summary, config: Mapping[str, Any], unit: str | None) -> I
         )
     gain = gained(subset, random)
     if gain is not None and gain <= 0:
-        aim = config.get("objective") or "ratio"
-        why = f" The objective was {aim}, which is another aim." if aim != "ratio" else ""
+        why = " The objective was coverage, which is another aim." if config.get("objective") == "coverage" else ""
         yield f"The subset's ratio is not below that of random samples: by this measure nothing was gained.{why}"
     by_row = (unit, config.get("cost") or "byte") == ("rows", "byte")
     if by_row and pool and subset and 0 < subset.mean_bytes < MUCH_SHORTER * pool.mean_bytes:

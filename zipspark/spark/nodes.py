@@ -13,6 +13,7 @@ from zipspark.config import Choice
 from zipspark.core.lens import Lens
 from zipspark.core.seen import reach_of
 from zipspark.core.selection import Offer, Ranking, Reach, rank
+from zipspark.core.views import features_of
 from zipspark.errors import EngineError
 from zipspark.limits import NO_GROUP, Until
 from zipspark.spark.batches import batch, first_of_each, library_versions, require_versions, runs
@@ -94,7 +95,7 @@ class Ranker:
         if self.until is None or not self.until.by_share:
             return None
         assert self.aid.lens is not None
-        return reach_of(views, self.aid.lens, self.until.target_coverage is not None)
+        return reach_of(features_of(views, self.choice), self.aid.lens, self.until.target_coverage is not None)
 
 
 @dataclass(frozen=True)

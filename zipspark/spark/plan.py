@@ -25,7 +25,7 @@ from zipspark.units import Budget, format_bytes
 Floats = npt.NDArray[np.float64]
 
 # What a sample's view weighs per byte of its text before any is measured: features take 0.6 (DESIGN §4.8).
-_VIEW_BYTES = {"ratio": 1.0, "coverage": 0.6}
+_VIEW_BYTES = {"both": 1.6, "ratio": 1.0, "coverage": 0.6}
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,13 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from zipspark.config import PoolOptions
+from zipspark.config import Choice, PoolOptions
 from zipspark.core.grams import FEATURES
 from zipspark.core.lens import Lens
 from zipspark.core.seen import lowest_share, reach_of_buckets, salts_of, union_of
 from zipspark.core.selection import Reach
 from zipspark.core.sketch import HEAD_BYTES
+from zipspark.core.views import features_of
 from zipspark.errors import InputError
 from zipspark.limits import NO_GROUP
 from zipspark.spark.batches import batch, spark_schema
@@ -137,20 +138,25 @@ def salts(scores: DataFrame) -> list[int]:
     return sorted({*salts_of(scores.select("group").distinct().toArrow()["group"].to_pylist()).tolist()})
 
 
-def reach(samples: DataFrame, lens: Lens, targeted: bool) -> Reach:
+def reach(samples: DataFrame, choice: Choice, lens: Lens, targeted: bool) -> Reach:
     """The weight that everything choosable covers together; each task sends which buckets it has seen, a bit each."""
-    seen = choosable(samples).select("view").mapInArrow(_union, spark_schema(_UNION)).toArrow()["buckets"].to_pylist()
+    views = choosable(samples).select("view")
+    seen = views.mapInArrow(_Union(choice), spark_schema(_UNION)).toArrow()["buckets"].to_pylist()
     bits = np.zeros(FEATURES // 8, dtype=np.uint8)
     for packed in seen:
         bits |= np.frombuffer(packed, dtype=np.uint8)
     return reach_of_buckets(np.unpackbits(bits).view(bool), lens, targeted)
 
 
-def _union(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    union = np.zeros(FEATURES, dtype=bool)
-    for rows in batches:
-        union |= union_of(rows.column("view").to_pylist())
-    yield batch(_UNION, {"buckets": [np.packbits(union).tobytes()]})
+@dataclass(frozen=True)
+class _Union:
+    choice: Choice
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        union = np.zeros(FEATURES, dtype=bool)
+        for rows in batches:
+            union |= union_of(features_of(rows.column("view").to_pylist(), self.choice))
+        yield batch(_UNION, {"buckets": [np.packbits(union).tobytes()]})
 
 
 def sampled_texts(scores: DataFrame, contents: int, count: int) -> dict[str, bytes]:

@@ -158,7 +158,7 @@ def _falls_short(candidates: DataFrame, config: SelectConfig, aid: Aid) -> bool:
     assert aid.lens is not None
     assert aid.reach is not None
     offered = candidates.select("view", F.lit(None).alias("barred"))
-    found = survey.reach(offered, aid.lens, until.target_coverage is not None)
+    found = survey.reach(offered, choice_of(config), aid.lens, until.target_coverage is not None)
     covered, of_target = until.coverage, until.target_coverage
     return (covered is None or found.coverage < covered * aid.reach.coverage) and (
         of_target is None or found.target_coverage < of_target * aid.reach.target_coverage
