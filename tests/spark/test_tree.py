@@ -234,7 +234,7 @@ def test_a_part_full_of_a_capped_group_leaves_its_share_to_others():
     sizes = pa.table(
         {"bucket": [0, 1], "group": ["much", "rest"], "rows": [900, 100], "bytes": [1000, 1000], "tokens": [None, None]}
     )
-    config = SelectConfig(budget=100, cap="much=40", group_column="group", parts=2, oversample=2)
+    config = SelectConfig(budget=100, cap="much=40", group_column="group", parts=2)
     plan = tree.plan(survey.Survey(1000, sizes), config)
     quotas = plan.quotas(plan.tree.levels[0])
     (part,) = plan.bucket_parts[1]

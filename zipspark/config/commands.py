@@ -55,7 +55,7 @@ class SelectionOptions(CoreOptions, PoolOptions, EngineOptions):
     oversample: float | None = option(
         None,
         "spread",
-        "candidates a part hands up, as a multiple of its share; null: 4, with objective ratio 2",
+        "candidates a part hands up, as a multiple of its share; null: 2, with objective coverage 4",
         ge=1,
         allow_inf_nan=False,
     )
@@ -179,11 +179,13 @@ def oversampling(config: SelectionOptions) -> float:
     """Candidates of a part as a multiple of its share.
 
     Of 70 MB in 16 and 64 parts, 2.5 MB chosen: twice loses 0 and 0.5 % of the ratio, but 4 and 8 % of the coverage, of
-    which four times loses 0.9 and 2.7 %: what is common in every part is offered by each of them.
+    which four times loses 0.9 and 2.7 %: what is common in every part is offered by each of them. Of both, twice loses
+    0 % of the ratio and 3 to 7 % of the coverage, in half the time; on text held out it is no worse in 8 parts, and
+    1.5 points in 32.
     """
     if config.oversample is not None:
         return config.oversample
-    return 4.0 if config.covers else 2.0
+    return 4.0 if config.objective == "coverage" else 2.0
 
 
 def choice_key(config: BaseModel) -> dict[str, Any]:
