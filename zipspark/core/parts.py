@@ -10,7 +10,7 @@ import heapq
 import math
 from collections.abc import Mapping
 
-PART_BYTES = 24 * 10**6  # text one task holds; a Python worker needs two to three times that to rank it
+PART_BYTES = 24 * 10**6  # text one task holds; a Python worker needs three to seven times that to rank it
 
 
 def pack(bucket_bytes: Mapping[int, int], parts: int) -> dict[int, list[int]]:
