@@ -20,7 +20,7 @@ from zipspark.core.limit import Limit
 from zipspark.core.objectives import Coverage, Ratio
 from zipspark.core.selectors import Lazy
 from zipspark.core.sketch import Sketch
-from zipspark.core.views import cut_texts, features, order
+from zipspark.core.views import cut_texts, features, order, trusted
 from zipspark.core.zlib_codec import ZlibCodec
 from zipspark.core.zstd_codec import ZstdCodec
 
@@ -101,7 +101,7 @@ def sketched(texts):
 
 def seen_texts(data, offsets, look, usual=1.0):
     """What objective `ratio` sees of each sample."""
-    cut = cut_texts(data, offsets, look, usual)
+    cut = cut_texts(data, offsets, look, trusted(data, offsets, look, usual))
     return [cut.get(row, data[offsets[row] : offsets[row + 1]]) for row in range(len(offsets) - 1)]
 
 
@@ -245,8 +245,8 @@ def test_with_usual_zero_nothing_is_out_of_order(noise, lens):
     data, offsets = buffer(texts)
     look = lens.look(data, offsets)
     assert seen_texts(data, offsets, look, usual=0.0) == texts
-    assert features(data, offsets, look, usual=0.0) == look.features()
-    assert features(data, offsets, look) != look.features()
+    assert features(look, trusted(data, offsets, look, usual=0.0)) == look.features()
+    assert features(look, trusted(data, offsets, look)) != look.features()
 
 
 def test_what_the_anchor_holds_is_cut_out_and_a_view_is_never_empty(good):
@@ -281,7 +281,8 @@ def noise_share(objective, good, noise, guard):
     look = lens.look(data, offsets)
     if guard:
         usual = float(np.median(order(data, offsets, look)))
-        ratio_views, feature_views = seen_texts(data, offsets, look, usual), features(data, offsets, look, usual)
+        ratio_views = seen_texts(data, offsets, look, usual)
+        feature_views = features(look, trusted(data, offsets, look, usual))
         free = [row for row, reason in enumerate(reasons(texts, lens)) if reason is None]
     else:
         ratio_views, feature_views, free = texts, look.features(), list(range(len(texts)))

@@ -16,7 +16,7 @@ from zipspark.core.lens import Lens
 from zipspark.core.presets import make_codec
 from zipspark.core.selection import Reach
 from zipspark.core.sketch import HEAD_BYTES, SAMPLE_BYTES, Salts, Sketch, salt_of
-from zipspark.core.views import cut_texts, features, order, paired
+from zipspark.core.views import cut_texts, features, order, paired, trusted
 from zipspark.limits import NO_GROUP
 
 _BLOCK = 2**22  # bytes of text looked at together
@@ -89,11 +89,12 @@ def look_at(
             reasons += guarded(texts, make_codec(choice).sizes(texts) if alone is None else alone[block], look)
         else:
             reasons += [None] * len(texts)
+        trust = trusted(data, offsets, look, eye.usual)
         if choice.compresses:
-            cut = cut_texts(data, offsets, look, eye.usual)
+            cut = cut_texts(data, offsets, look, trust)
             compressed = [cut.get(at, text) for at, text in enumerate(texts)]
         if choice.covers:
-            covering = features(data, offsets, look, eye.usual)
+            covering = features(look, trust)
         if choice.objective == "both":
             views += map(paired, covering, compressed)
         else:

@@ -30,16 +30,12 @@ IN_ORDER = 0.85
 _EMPTY = b" "  # the view of a sample of which nothing counts: compresses to a byte, so its gain is about 0
 
 
-def cut_texts(data: bytes | memoryview, offsets: Offsets, look: Look, usual: float = 1.0) -> dict[int, bytes]:
+def cut_texts(data: bytes | memoryview, offsets: Offsets, look: Look, trust: Flags) -> dict[int, bytes]:
     """Of the samples (by position) of which not all counts, the text that does, never empty: the view for `ratio`.
 
-    Args:
-        data, offsets: samples as `grams.grams` takes them.
-        look: what `Lens.look` gave for them.
-        usual: the median `order` of the pool's samples. In a small pool few junctions are supported, whoever wrote
-            them. 0: nothing is out of order, so only what the anchor holds is taken out.
+    The arguments are those of `trusted`, and what that gave.
     """
-    counts = ~look.held & _trusted(data, offsets, look, usual)
+    counts = ~look.held & trust
     views = {}
     for row in np.unique(_rows(look)[~counts]).tolist():
         grams = slice(int(look.rows[row]), int(look.rows[row + 1]))
@@ -48,12 +44,9 @@ def cut_texts(data: bytes | memoryview, offsets: Offsets, look: Look, usual: flo
     return views
 
 
-def features(data: bytes | memoryview, offsets: Offsets, look: Look, usual: float = 1.0) -> list[bytes]:
-    """The features of each sample that count (see `Look.features`): the view for objective `coverage`.
-
-    The arguments are those of `cut_texts`.
-    """
-    return replace(look, supported=look.supported & _trusted(data, offsets, look, usual)).features()
+def features(look: Look, trust: Flags) -> list[bytes]:
+    """The features of each sample that count (see `Look.features`): the view for objective `coverage`."""
+    return replace(look, supported=look.supported & trust).features()
 
 
 def paired(features: bytes, text: bytes) -> bytes:
@@ -90,18 +83,25 @@ def order(data: bytes | memoryview, offsets: Offsets, look: Look) -> Shares:
     return _order(junctions, words, look.supported, _rows(look), len(look.shown))
 
 
-def _trusted(data: bytes | memoryview, offsets: Offsets, look: Look, usual: float) -> Flags:
-    """(m,) Whether a gram counts, as far as order goes."""
+def trusted(data: bytes | memoryview, offsets: Offsets, look: Look, usual: float = 1.0) -> Flags:
+    """(m,) Whether a gram counts, as far as order goes.
+
+    Args:
+        data, offsets: samples as `grams.grams` takes them.
+        look: what `Lens.look` gave for them.
+        usual: the median `order` of the pool's samples. In a small pool few junctions are supported, whoever wrote
+            them. 0: nothing is out of order, so only what the anchor holds is taken out.
+    """
     # Who is supported all over is in order: that saves most of the work.
     doubtful = np.flatnonzero(np.repeat(look.support < IN_ORDER * usual, look.shown))
-    trusted = np.ones(len(look.supported), dtype=bool)
+    trust = np.ones(len(look.supported), dtype=bool)
     if not len(doubtful):
-        return trusted
+        return trust
     junctions, words = _kinds(data, offsets, look.positions[doubtful])
     supported, rows = look.supported[doubtful], _rows(look)[doubtful]
     in_order = _order(junctions, words, supported, rows, len(look.shown)) >= IN_ORDER * usual
-    trusted[doubtful] = in_order[rows] | (supported & ~junctions)
-    return trusted
+    trust[doubtful] = in_order[rows] | (supported & ~junctions)
+    return trust
 
 
 def _order(junctions: Flags, words: Flags, supported: Flags, rows: npt.NDArray[np.int64], count: int) -> Shares:
