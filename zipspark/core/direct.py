@@ -70,9 +70,9 @@ def select(
         UsageError: an option or the budget cannot be used as given.
         InputError: a sample is empty or not text, ids repeat, a column has another length, or quotas cannot be met.
 
-    >>> texts = [b"to be or not to be", b"that is the question", b"to be or not to be, that is"]
+    >>> texts = [b"the cat sat on the mat", b"the cat sat on the mats", b"a dog barks at the moon"]
     >>> list(select(texts, budget=2, guard=False))
-    [2, 1]
+    [0, 2]
     """
     choice = layered(CoreOptions, options)
     keep = list(keep)
