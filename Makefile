@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
 SIDE_BY_SIDE = --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
-.PHONY: help install java chromium demo test lint types lock clean
+.PHONY: help install java chromium classes demo test lint types lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -17,7 +17,7 @@ demo: install java ## select from the documentation of Python's standard library
 	@$(BIN)/zipspark demo
 
 # A process can have one Spark only: what runs on Spark is run on classic Spark first, then on Spark Connect.
-test: install java chromium ## run all tests
+test: install java chromium classes ## run all tests
 	@$(BIN)/python -m pytest $(SIDE_BY_SIDE)
 	@ZIPSPARK_TEST_REMOTE=1 $(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/spark
 
@@ -45,6 +45,11 @@ java:
 # Without one the tests of the report in a browser are skipped, but on a CI server, where they fail.
 chromium:
 	-@scripts/ensure-chromium
+
+# A hundred tests start a Java of their own. It is quicker with the classes kept, and no test needs them.
+classes: install java
+	@$(BIN)/python -c 'from zipspark.spark.java import *; exit(not kept_classes(check_java()).exists())' || \
+		$(BIN)/zipspark doctor --keep-classes --quiet
 
 # Both ways end with the same packages. The environment is kept where its python still runs: pyspark is a large download.
 # uv's environments have no pip, so ensurepip is asked each time; it does nothing where pip is already there.

@@ -27,6 +27,8 @@ CONF = {
     "spark.sql.shuffle.partitions": "4",
     # A quarter of a large machine is far more than a test may need: what needs it, fails here.
     "spark.driver.memory": "1g",
+    # Each join of a small table holds a page of its own for as long as somebody holds the plan: 16 MB with this memory.
+    "spark.buffer.pageSize": "1m",
     # Compiling a query costs more than running it on a few rows. Tests that start an engine of their own compile, as
     # users do, and find the same ids.
     "spark.sql.codegen.wholeStage": "false",

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from zipspark.config import EngineOptions, SelectConfig, check_select
+from zipspark.config import DoctorConfig, SelectConfig, check_select
 from zipspark.errors import EXIT_DONE, EngineError
 from zipspark.extras import on_spark
 from zipspark.flags import CONFIG_FLAG, SectionedCommand, asked, finish, flags_of, require
@@ -30,7 +30,7 @@ def plan(config: str | None, **flags: Any) -> None:
 
 
 @click.command(cls=SectionedCommand)
-@flags_of(EngineOptions, but=("output", "overwrite", "hide_text"))
+@flags_of(DoctorConfig, but=("output", "overwrite", "hide_text"))
 def doctor(**flags: Any) -> int:
     """Check what zipspark needs here, and say for each thing that is missing or broken what mends it (4: something is).
 
@@ -38,7 +38,7 @@ def doctor(**flags: Any) -> int:
     """
     from zipspark.doctor import diagnosed
 
-    options = asked(EngineOptions, flags, None)
+    options = asked(DoctorConfig, flags, None)
     found = diagnosed(options)
     finish(options, str(found), found.to_dict())
     return EXIT_DONE if found.healthy else EngineError.exit_code

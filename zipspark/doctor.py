@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -17,14 +16,14 @@ from importlib import import_module, metadata
 
 import pyarrow as pa
 
-from zipspark.config import EngineOptions
+from zipspark.config import DoctorConfig, EngineOptions
 from zipspark.core.zlib_codec import IS_CLASSIC_ZLIB
 from zipspark.errors import EngineError
 from zipspark.failures import first_line
 from zipspark.report.findings import Check, Diagnosis, checked
 from zipspark.spark.batches import library_versions
 from zipspark.spark.health import INSTALL, checks_on_spark
-from zipspark.spark.java import check_java
+from zipspark.spark.java import check_java, keep_classes, kept_classes
 from zipspark.storage.places import Place
 from zipspark.units import format_bytes
 
@@ -40,7 +39,7 @@ _EXTRAS = (
 )
 
 
-def diagnosed(engine: EngineOptions) -> Diagnosis:
+def diagnosed(engine: DoctorConfig) -> Diagnosis:
     """Look at everything that a run on this engine needs."""
     checks = [
         checked("Python", _python),
@@ -55,6 +54,8 @@ def diagnosed(engine: EngineOptions) -> Diagnosis:
     if broken:
         checks.append(Check("Spark", "broken", f"not tried without {' and '.join(broken)}", "mend these first"))
     else:
+        if _starts_java(engine):
+            checks.append(checked("classes", lambda: _classes(engine.keep_classes)))
         checks += checks_on_spark(engine)
     folder = engine.work_dir or tempfile.gettempdir()
     checks.append(checked("work folder", lambda: _folder(folder), "give another --work-dir"))
@@ -108,14 +109,21 @@ def _starts_java(engine: EngineOptions) -> bool:
 
 def _java() -> Check:
     try:
-        check_java()
+        said = check_java()
     except EngineError as error:
         said, _, mend = str(error).partition(". ")
         return Check("Java", "broken", said, mend)
     home = os.environ.get("JAVA_HOME")
     java = shutil.which(os.path.join(home, "bin", "java") if home else "java") or "java"
-    done = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=60)
-    return Check("Java", "ok", f"{(done.stderr + done.stdout).splitlines()[0]} ({java})")
+    return Check("Java", "ok", f"{said.splitlines()[0]} ({java})")
+
+
+def _classes(keep: bool) -> Check:
+    """What local runs start from."""
+    place = keep_classes() if keep else kept_classes(check_java())
+    if not place.exists():
+        return Check("classes", "note", "Java reads Spark's at each start", "zipspark doctor --keep-classes")
+    return Check("classes", "ok", f"of Spark, in {place} ({format_bytes(place.stat().st_size)})")
 
 
 def _folder(name: str) -> Check:

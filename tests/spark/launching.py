@@ -16,6 +16,8 @@ from pathlib import Path
 import pyspark
 import pytest
 
+from zipspark.spark.java import check_java, local_java
+
 ROOT = Path(__file__).parents[2]
 
 # What Spark Connect does differently is how plans reach Spark and tables are written: what it is not about runs once.
@@ -23,8 +25,8 @@ once = pytest.mark.skipif(
     os.environ.get("ZIPSPARK_TEST_REMOTE") == "1", reason="starts an engine of its own, or does not depend on it"
 )
 
-# Java that has a few rows to do: no time to compile twice, and room for all that is compiled once.
-_QUICK = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+UseSerialGC"
+# Java that has a few rows to do, as zipspark itself starts it here, with the classes that `make test` has kept.
+_QUICK = f"{local_java(check_java())} -XX:+UseSerialGC"
 QUICK_JAVA = {
     "spark.driver.extraJavaOptions": _QUICK,
     "spark.executor.extraJavaOptions": _QUICK,

@@ -12,7 +12,7 @@ from launching import once
 
 from zipspark import doctor
 from zipspark.cli import run
-from zipspark.config import EngineOptions
+from zipspark.config import DoctorConfig
 from zipspark.spark import health, session
 
 
@@ -157,7 +157,7 @@ def test_a_check_that_fails_says_so_and_nothing_else(capsys, monkeypatch):
 @once
 def test_spark_that_does_not_start(monkeypatch):
     monkeypatch.setattr(session, "_running", lambda: None)
-    diagnosis = doctor.diagnosed(EngineOptions(master="spark://localhost:1"))
+    diagnosis = doctor.diagnosed(DoctorConfig(master="spark://localhost:1"))
     checks = {check.name: check for check in diagnosis.checks}
     assert not diagnosis.healthy
     assert "spark://localhost:1 does not answer" in checks["Spark"].said
@@ -204,4 +204,4 @@ def test_without_delta_all_else_works(capsys, monkeypatch):
 def test_who_starts_java(monkeypatch, options, environment, starts):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert doctor._starts_java(EngineOptions(**options)) is starts
+    assert doctor._starts_java(DoctorConfig(**options)) is starts

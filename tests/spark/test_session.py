@@ -182,6 +182,44 @@ def test_java_too_old_or_missing(tmp_path, monkeypatch, first_line, said):
     assert str(error.value).startswith(f"Java 17 or newer is needed: {expected}. Install one (")
 
 
+def test_classes_that_were_kept_are_used_by_the_java_they_are_of(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "a cache"))
+    kept = java.kept_classes("java 17")
+    assert java.local_java("java 17") == java.local_java("java 21") == java.local_java(None)
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    assert java.local_java("java 17").endswith(f'-XX:SharedArchiveFile="{kept}"')
+    assert "Archive" not in java.local_java("java 21") + java.local_java(None)
+
+
+@alone
+def test_java_starts_from_the_classes_that_doctor_keeps():
+    if not java.kept_classes(java.check_java()).exists():
+        pytest.skip("zipspark doctor --keep-classes was not run, as `make test` does")
+    # With -Xshare:on Java does not start where it cannot use the file.
+    strict = f"{java.local_java(java.check_java())} -Xshare:on"
+    job = JOB.format(options=f"master='local[1]', conf={{'spark.driver.extraJavaOptions': {strict!r}}}")
+    said, _ = run(sys.executable, "-c", job)
+    assert said.startswith("local[1]|zipspark|")
+
+
+@alone
+def test_an_archive_of_other_jars_is_passed_over(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    kept = java.kept_classes(java.check_java())
+    kept.parent.mkdir()
+    kept.write_bytes(b"not what Java has written" * 1000)
+    said, _ = run(sys.executable, "-c", JOB.format(options="master='local[1]'"), XDG_CACHE_HOME=str(tmp_path))
+    assert said.startswith("local[1]|zipspark|")
+
+
+def test_classes_that_cannot_be_kept_are_an_error(tmp_path, monkeypatch):
+    (tmp_path / "zipspark").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(EngineError, match=r"the classes of Spark could not be kept in .*File exists"):
+        java.keep_classes()
+
+
 def test_no_java_on_the_path(tmp_path, monkeypatch):
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))

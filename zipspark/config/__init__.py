@@ -18,6 +18,7 @@ from zipspark.config.choice import (
 )
 from zipspark.config.commands import (
     BESIDE,
+    DoctorConfig,
     LeakageConfig,
     MatrixConfig,
     RefreshConfig,
@@ -50,6 +51,7 @@ __all__ = [
     "Choice",
     "CoreOptions",
     "CurvesConfig",
+    "DoctorConfig",
     "EngineOptions",
     "FitConfig",
     "GroupLimits",

@@ -206,6 +206,17 @@ def of_key(model: type[Config], key: Mapping[str, Any], engine: EngineOptions) -
     return layered(model, given | {aliases[name]: value for name, value in engine_alone.items() if value is not None})
 
 
+class DoctorConfig(EngineOptions):
+    """Options of ``zipspark doctor``."""
+
+    keep_classes: bool = option(
+        False,
+        "engine",
+        "keep Spark's classes in a file that Java reads at once, so that commands here start sooner (180 MB)",
+        strict=True,
+    )
+
+
 class MatrixConfig(PoolOptions, EngineOptions):
     """Options of ``zipspark matrix``."""
 

@@ -24,7 +24,7 @@ from zipspark.config import EngineOptions
 from zipspark.errors import EngineError
 from zipspark.failures import explain_spark_error, first_line
 from zipspark.spark.delta import check_delta, delta_coordinates, delta_settings, fetch_jars, holds_delta, jars_named
-from zipspark.spark.java import check_java
+from zipspark.spark.java import check_java, local_java
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -140,16 +140,16 @@ def _start(engine: EngineOptions, delta: bool) -> SparkSession:
     is_local = (master or remote or "").startswith("local")
     starts_java = "PYSPARK_GATEWAY_PORT" not in os.environ and not (remote or "").startswith("sc://")
 
+    _check_reachable(remote or master or "")
+    java = check_java() if starts_java else None
     settings = {"spark.app.name": "zipspark"}
     if is_local:
-        settings |= _local_settings()
+        settings |= _local_settings() | {"spark.driver.extraJavaOptions": local_java(java)}
     if is_local or (starts_java and defaults.get("spark.master", "").startswith("local")):
         os.environ["PYSPARK_PYTHON"] = sys.executable  # workers are this very Python: on PATH there may be another
     settings = {key: value for key, value in settings.items() if key not in defaults} | engine.conf
-    _check_reachable(remote or master or "")
     jars = jars_named(engine.jars or ())
     if starts_java:
-        check_java()
         found = defaults | settings
         if jars:
             settings["spark.jars"] = ",".join(filter(None, [found.get("spark.jars"), *jars]))
@@ -220,10 +220,6 @@ def _local_settings() -> dict[str, str]:
         # Of 200 partitions most would be empty here. Adaptive execution, on by default, only ever joins small ones.
         "spark.sql.shuffle.partitions": "16",
         "spark.databricks.delta.snapshotPartitions": "2",  # Delta reads its log in 50 tasks otherwise
-        # Java's second compiler pays off after minutes; here it only takes the cores from the work (0.85 to 0.9 of the
-        # wall time of 136,000 rows on two cores without it). Room for code is then a fifth of the usual, and full after
-        # half a minute of small jobs: Java stops compiling, and everything is slow from there on.
-        "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m",
     }
     if memory := machine_memory():
         # A quarter: Spark's own 1 GB is too little for a shuffle of documents, and the rest is for Python workers.
