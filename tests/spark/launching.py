@@ -92,7 +92,7 @@ def zipspark_zip(folder: Path) -> Path:
 @contextmanager
 def standalone(home: Path, workers: int) -> Iterator[str]:
     """The URL of a standalone master with workers of one core and 1 GiB each, all stopped when the block ends."""
-    small = {"SPARK_DAEMON_MEMORY": "256m", "SPARK_DAEMON_JAVA_OPTS": "-XX:TieredStopAtLevel=1"}
+    small = {"SPARK_DAEMON_MEMORY": "256m", "SPARK_DAEMON_JAVA_OPTS": _QUICK}
     environment = without_spark() | {"SPARK_HOME": str(home)} | small
 
     with ExitStack() as processes:

@@ -200,12 +200,13 @@ class Step:
 
     def made(self, spark: SparkSession, table: Table) -> Commit:
         """This step's commit of ``table``. Raises `Conflict` where it is another's."""
-        for commit in table.history(spark):
-            if commit.facts.get("refresh") == self.number:
-                if commit.facts.get("run_id") == self.run_id:
-                    return commit
-                break
-        raise Conflict(f"{table}: refresh {self.number} is another run's")
+        for limit in (_FEW, None):  # among the newest, as a rule: what is refreshed every hour has thousands
+            for commit in table.history(spark, limit):
+                if commit.facts.get("refresh") == self.number:
+                    if commit.facts.get("run_id") == self.run_id:
+                        return commit
+                    raise Conflict(f"{table}: refresh {self.number} is another run's")
+        raise Conflict(f"{table} has no refresh {self.number}")
 
     @property
     def _said(self) -> dict[str, Any]:
