@@ -14,6 +14,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from launching import (
+    INTERPRETED,
     QUICK_JAVA,
     ROOT,
     as_flags,
@@ -53,7 +54,7 @@ CHOICE = ["pool.jsonl", "--budget", "60", "--objective", "coverage", "--id-colum
 CHOICE += ["--group-column", "source", "--mix", "power=0.5", "--keep", "keep.jsonl", "--anchor", "anchor.jsonl"]
 CHOICE += ["--parts", "8", "--node-cap", "20kB", "--driver-cap", "20kB"]
 # Of 200 partitions, which a cluster makes of it, most would be empty.
-FEW = as_flags({"spark.sql.shuffle.partitions": "5"} | QUICK_JAVA)
+FEW = as_flags({"spark.sql.shuffle.partitions": "5"} | QUICK_JAVA | INTERPRETED)
 
 
 REFRESH = ["--id-column", "id", "--budget", "15", "--objective", "coverage", "--parts", "2"]
