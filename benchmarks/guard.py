@@ -13,6 +13,7 @@ import click
 import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
+from looks import eye_of, first_of, lens_of
 from noise import KINDS, noise
 from results import Results, option
 
@@ -21,9 +22,8 @@ from zipspark.core.codecs import lengths
 from zipspark.core.lens import Lens
 from zipspark.core.presets import content_hash, trained_header
 from zipspark.core.rendering import detect_layout, kinds_of_records, layout_renderer
-from zipspark.core.seen import Eye, Seen, counted_below, head_bytes, look_at, sketch_of
+from zipspark.core.seen import Seen, look_at
 from zipspark.core.selection import Offer, Quota, rank
-from zipspark.core.zstd_codec import HEADER_SAMPLES
 from zipspark.units import format_bytes
 
 ARMS = tuple(product(("both", "ratio", "coverage"), ("off", "rules", "rules and views")))  # objective, guard
@@ -74,8 +74,8 @@ def main(
 class Mixed:
     """A pool with noise in it, copies dropped, in the order of content hashes, as `zipspark.core.select` sees it."""
 
+    contents: dict[str, bytes]
     texts: list[bytes]
-    hashes: list[str]
     sizes: npt.NDArray[np.int64]  # bytes
     groups: list[str]  # of noise: `NOISE` and its kind
     lens: Lens
@@ -86,20 +86,19 @@ class Mixed:
         groups = {text: NOISE + kind for kind, texts in added.items() for text in texts} | samples
         contents = dict(sorted((content_hash(text), text) for text in groups))
         texts = list(contents.values())
-        lens = Lens.of(sketch_of(contents, head_bytes(texts), Choice()))
-        return cls(texts, list(contents), lengths(texts), [groups[text] for text in texts], lens)
+        return cls(contents, texts, lengths(texts), [groups[text] for text in texts], lens_of(contents, Choice()))
 
     def seen(self, objective: str, guard: str) -> tuple[Choice, Seen]:
         choice = Choice(objective=objective, guard=guard != "off")
-        first = dict(zip(self.hashes[:HEADER_SAMPLES], self.texts, strict=False))
-        eye = Eye.opened(choice, self.lens, first, below=counted_below(head_bytes(self.texts)))
-        return choice, look_at(self.texts, self.hashes, None, replace(eye, usual=0.0) if guard == "rules" else eye)
+        eye = eye_of(self.contents, choice, self.lens)
+        eye = replace(eye, usual=0.0) if guard == "rules" else eye
+        return choice, look_at(self.texts, list(self.contents), None, eye)
 
     def picks(self, objective: str, guard: str, budget: int) -> npt.NDArray[np.int64]:
         choice, seen = self.seen(objective, guard)
         free = np.flatnonzero([reason is None for reason in seen.guarded])
         offer = Offer([seen.views[row] for row in free], self.sizes[free])
-        header = trained_header(choice, self.texts[:HEADER_SAMPLES])
+        header = trained_header(choice, list(first_of(self.contents).values()))
         return free[rank(offer, Quota("bytes", budget), choice, lens=self.lens, header=header).indices]
 
     def row(self, objective: str, guard: str, budget: int) -> list[str]:

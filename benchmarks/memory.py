@@ -16,16 +16,14 @@ import click
 import numpy as np
 import processes
 import pyarrow as pa
+from looks import first_of, lens_of, looked_at
 from pools import records_of, rendered
 from results import Results, option
 
 from zipspark.config import Choice
 from zipspark.core.codecs import lengths
-from zipspark.core.lens import Lens
 from zipspark.core.parts import PART_BYTES
 from zipspark.core.presets import content_hash, trained_header
-from zipspark.core.seen import Eye, counted_below, head_bytes, look_at, sketch_of
-from zipspark.core.zstd_codec import HEADER_SAMPLES
 from zipspark.spark.nodes import Aid, Ranker, RankParts
 from zipspark.spark.plan import Quotas
 from zipspark.units import format_bytes
@@ -63,11 +61,8 @@ def peaks(contents: dict[str, bytes]) -> Iterator[list[str]]:
 def task_of(contents: dict[str, bytes], choice: Choice, size: int) -> tuple[RankParts, pa.Table]:
     """What Spark's task would do, and the rows it would be given."""
     texts, hashes = list(contents.values()), list(contents)
-    first = texts[:HEADER_SAMPLES]
-    total = head_bytes(texts)
-    lens = Lens.of(sketch_of(contents, total, choice))
-    eye = Eye.opened(choice, lens, dict(zip(hashes, first, strict=False)), below=counted_below(total))
-    views = look_at(texts, hashes, None, eye).views
+    lens = lens_of(contents, choice)
+    views = looked_at(contents, choice, lens).views
     count = len(texts)
     rows = pa.table(
         {
@@ -85,7 +80,7 @@ def task_of(contents: dict[str, bytes], choice: Choice, size: int) -> tuple[Rank
             "view": pa.array(views, pa.binary()),
         }
     )
-    aid = Aid(trained_header(choice, first), lens if choice.covers else None, None)
+    aid = Aid(trained_header(choice, list(first_of(contents).values())), lens if choice.covers else None, None)
     quotas = Quotas("bytes", np.array([size / SHARE]), {}, {})
     return RankParts(Ranker(quotas, choice, aid, None, overshoot=True), dedup=True), rows
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import click
 import numpy as np
 import numpy.typing as npt
+from looks import first_of, lens_of, looked_at
 from measures import wide_ratio
 from pools import records_of, rendered
 from results import Results, option
@@ -29,10 +30,9 @@ from zipspark.core.lens import Lens
 from zipspark.core.minhash import min_hashes
 from zipspark.core.parts import pack
 from zipspark.core.presets import content_hash, trained_header
-from zipspark.core.seen import Eye, counted_below, head_bytes, joined, look_at, sketch_of, union_of
+from zipspark.core.seen import joined, union_of
 from zipspark.core.selection import Offer, Quota, rank
 from zipspark.core.views import features_of
-from zipspark.core.zstd_codec import HEADER_SAMPLES
 from zipspark.spark.scores import BUCKETS
 from zipspark.units import format_bytes
 
@@ -101,14 +101,12 @@ class Merged:
     @classmethod
     def of(cls, contents: dict[str, bytes], choice: Choice) -> Merged:
         texts = list(contents.values())
-        first = texts[:HEADER_SAMPLES]
-        total = head_bytes(texts)
-        lens = Lens.of(sketch_of(contents, total, choice))
-        eye = Eye.opened(choice, lens, dict(zip(contents, first, strict=False)), below=counted_below(total))
-        seen = look_at(texts, list(contents), None, eye)
+        lens = lens_of(contents, choice)
+        seen = looked_at(contents, choice, lens)
         free = [row for row, reason in enumerate(seen.guarded) if reason is None]
         buckets = min_hashes(*joined(texts)) % BUCKETS
-        return cls(choice, texts, lengths(texts), seen.views, buckets, free, lens, trained_header(choice, first))
+        header = trained_header(choice, list(first_of(contents).values()))
+        return cls(choice, texts, lengths(texts), seen.views, buckets, free, lens, header)
 
     def ranked(self, rows: Sequence[int], amount: float, overshoot: bool = False) -> list[int]:
         """Of ``rows`` as many as have ``amount`` bytes, best first."""
