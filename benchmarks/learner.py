@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import click
+import needs_torch  # noqa: F401
 import torch
 from results import Results, option
 from transformer import Size, new, prepared, steps, windows

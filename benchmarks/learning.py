@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import needs_torch  # noqa: F401
 import numpy as np
 import torch
 from kept import Json

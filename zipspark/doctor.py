@@ -54,7 +54,7 @@ def diagnosed(engine: DoctorConfig) -> Diagnosis:
     if broken:
         checks.append(Check("Spark", "broken", f"not tried without {' and '.join(broken)}", "mend these first"))
     else:
-        if _starts_java(engine):
+        if _starts_java(engine) and (engine.master or engine.remote or "local").startswith("local"):
             checks.append(checked("classes", lambda: _classes(engine.keep_classes)))
         checks += checks_on_spark(engine)
     folder = engine.work_dir or tempfile.gettempdir()

@@ -14,6 +14,7 @@ from zipspark import doctor
 from zipspark.cli import run
 from zipspark.config import DoctorConfig
 from zipspark.spark import health, session
+from zipspark.spark.java import check_java, kept_classes
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +41,17 @@ def test_where_all_is_well(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert all(line.split()[0] in ("ok", "note", "→") for line in lines)
     assert len([line for line in lines if "→" not in line]) == len(checks)
+
+
+@once
+def test_classes_that_are_kept_or_could_be(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    check = found(capsys, "--master", "local[2]")["classes"]
+    assert (check["state"], check["command"]) == ("note", "zipspark doctor --keep-classes")
+    kept = kept_classes(check_java())
+    kept.parent.mkdir()
+    kept.write_bytes(b"0" * 1000)
+    assert found(capsys)["classes"]["said"] == f"of Spark, in {kept} (1.0 kB)"
 
 
 @once
@@ -162,6 +174,7 @@ def test_spark_that_does_not_start(monkeypatch):
     assert not diagnosis.healthy
     assert "spark://localhost:1 does not answer" in checks["Spark"].said
     assert "tasks" not in checks
+    assert "classes" not in checks  # of use on this machine alone
     assert checks["work folder"].state == "ok"
 
 
