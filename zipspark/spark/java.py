@@ -28,7 +28,7 @@ NEEDED = 17  # the oldest that Spark 4 runs on
 # minute of small jobs: Java stops compiling, and everything is slow from there on.
 _COMPILER = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m"
 # Where a file of classes does not fit after all, Java goes on without it, and says so on stdout.
-_TO_STDERR = "-Xlog:disable -Xlog:all=warning:stderr"
+_TO_STDERR = "-Xlog:all=off -Xlog:all=warning:stderr"
 
 
 def local_java(java: str | None) -> str:
