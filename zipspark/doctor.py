@@ -121,7 +121,7 @@ def _java() -> Check:
 def _classes(keep: bool) -> Check:
     """What local runs start from."""
     place = keep_classes() if keep else kept_classes(check_java())
-    if not place.exists():
+    if not os.path.isfile(place):
         return Check("classes", "note", "Java reads Spark's at each start", "zipspark doctor --keep-classes")
     return Check("classes", "ok", f"of Spark, in {place} ({format_bytes(place.stat().st_size)})")
 

@@ -37,7 +37,9 @@ def local_java(java: str | None) -> str:
     With the classes that were kept, where they were. They are Spark's, and of no use to another Java or other jars.
     """
     kept = kept_classes(java) if java else None
-    return f'{_COMPILER} {_TO_STDERR} -XX:SharedArchiveFile="{kept}"' if kept and kept.exists() else _COMPILER
+    if kept is None or not os.path.isfile(kept):  # where nobody may look, there is none
+        return _COMPILER
+    return f'{_COMPILER} {_TO_STDERR} -XX:SharedArchiveFile="{kept}"'
 
 
 def kept_classes(java: str) -> Path:
@@ -45,7 +47,7 @@ def kept_classes(java: str) -> Path:
     import pyspark
 
     of = "\0".join((java, pyspark.__version__, os.path.dirname(pyspark.__file__)))
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # some users have no home
     return Path(cache, "zipspark", f"spark-classes-{hashlib.sha256(of.encode()).hexdigest()[:16]}.jsa")
 
 
