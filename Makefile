@@ -48,8 +48,7 @@ chromium:
 
 # A hundred tests start a Java of their own. It is quicker with the classes kept, and no test needs them.
 classes: install java
-	-@$(BIN)/python -c 'from zipspark.spark.java import *; exit(not kept_classes(check_java()).exists())' || \
-		$(BIN)/zipspark doctor --keep-classes --quiet
+	-@$(BIN)/python -c 'from zipspark.spark.java import *; kept_classes(check_java()).exists() or keep_classes()'
 
 # Both ways end with the same packages. The environment is kept where its python still runs: pyspark is a large download.
 # uv's environments have no pip, so ensurepip is asked each time; it does nothing where pip is already there.

@@ -13,14 +13,14 @@ import click
 import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
-from looks import eye_of, first_of, lens_of
+from looks import eye_of, header_of, lens_of
 from noise import KINDS, noise
 from results import Results, option
 
 from zipspark.config import Choice
 from zipspark.core.codecs import lengths
 from zipspark.core.lens import Lens
-from zipspark.core.presets import content_hash, trained_header
+from zipspark.core.presets import content_hash
 from zipspark.core.rendering import detect_layout, kinds_of_records, layout_renderer
 from zipspark.core.seen import Seen, look_at
 from zipspark.core.selection import Offer, Quota, rank
@@ -98,7 +98,7 @@ class Mixed:
         choice, seen = self.seen(objective, guard)
         free = np.flatnonzero([reason is None for reason in seen.guarded])
         offer = Offer([seen.views[row] for row in free], self.sizes[free])
-        header = trained_header(choice, list(first_of(self.contents).values()))
+        header = header_of(self.contents, choice)
         return free[rank(offer, Quota("bytes", budget), choice, lens=self.lens, header=header).indices]
 
     def row(self, objective: str, guard: str, budget: int) -> list[str]:

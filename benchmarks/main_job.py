@@ -13,9 +13,7 @@ from pathlib import Path
 
 import click
 from results import Results, option
-from watching import job
-
-from zipspark.spark.java import check_java, kept_classes
+from watching import job, of_classes
 
 
 @click.command(help=__doc__, context_settings={"ignore_unknown_options": True})
@@ -39,8 +37,7 @@ def main(pool: Path, flags: tuple[str, ...], budget: str, master: str, runs: int
             rows.append([str(run), *figures, f"{used.worker / 1e6:.0f}", *(f"{of:.2f}" for of in ratios.values())])
         columns = ("run", "wall, s", *seconds, "CPU, s", "worker, MB", *(f"R {name}" for name in ratios))
         out.table(f"select --budget {budget} --master {master}", columns, rows)
-        kept = "were kept (zipspark doctor --keep-classes)" if kept_classes(check_java()).exists() else "were not kept"
-        out.say(f"Spark's classes {kept}.")
+        out.say(of_classes())
         out.say(f"Wall: median {statistics.median(walls):.1f} s, {min(walls):.1f} to {max(walls):.1f} s.")
 
 

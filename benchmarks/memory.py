@@ -16,14 +16,14 @@ import click
 import numpy as np
 import processes
 import pyarrow as pa
-from looks import first_of, lens_of, looked_at
+from looks import header_of, lens_of, looked_at
 from pools import records_of, rendered
 from results import Results, option
 
 from zipspark.config import Choice
 from zipspark.core.codecs import lengths
 from zipspark.core.parts import PART_BYTES
-from zipspark.core.presets import content_hash, trained_header
+from zipspark.core.presets import content_hash
 from zipspark.spark.nodes import Aid, Ranker, RankParts
 from zipspark.spark.plan import Quotas
 from zipspark.units import format_bytes
@@ -80,7 +80,7 @@ def task_of(contents: dict[str, bytes], choice: Choice, size: int) -> tuple[Rank
             "view": pa.array(views, pa.binary()),
         }
     )
-    aid = Aid(trained_header(choice, list(first_of(contents).values())), lens if choice.covers else None, None)
+    aid = Aid(header_of(contents, choice), lens if choice.covers else None, None)
     quotas = Quotas("bytes", np.array([size / SHARE]), {}, {})
     return RankParts(Ranker(quotas, choice, aid, None, overshoot=True), dedup=True), rows
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import click
 import numpy as np
 import numpy.typing as npt
-from looks import first_of, lens_of, looked_at
+from looks import header_of, lens_of, looked_at
 from measures import wide_ratio
 from pools import records_of, rendered
 from results import Results, option
@@ -29,7 +29,7 @@ from zipspark.core.codecs import lengths
 from zipspark.core.lens import Lens
 from zipspark.core.minhash import min_hashes
 from zipspark.core.parts import pack
-from zipspark.core.presets import content_hash, trained_header
+from zipspark.core.presets import content_hash
 from zipspark.core.seen import joined, union_of
 from zipspark.core.selection import Offer, Quota, rank
 from zipspark.core.views import features_of
@@ -105,7 +105,7 @@ class Merged:
         seen = looked_at(contents, choice, lens)
         free = [row for row, reason in enumerate(seen.guarded) if reason is None]
         buckets = min_hashes(*joined(texts)) % BUCKETS
-        header = trained_header(choice, list(first_of(contents).values()))
+        header = header_of(contents, choice)
         return cls(choice, texts, lengths(texts), seen.views, buckets, free, lens, header)
 
     def ranked(self, rows: Sequence[int], amount: float, overshoot: bool = False) -> list[int]:

@@ -13,10 +13,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
-from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from results import Results, option
-from watching import Used, job
+from watching import Used, job, of_classes
 
 from zipspark.config import EngineOptions
 from zipspark.spark.session import get_session
@@ -41,6 +40,7 @@ def main(pool: Path, budget: str, share: float, master: str, runs: int, results:
         same = ("--budget", budget, "--id-column", "id", "--master", master)
         refresh = ("refresh", "--corpus", corpus, "--subset", f"{folder}/chosen", *same)
         said, first = job(*refresh)
+        out.say(of_classes())
         out.say(f"The first refresh: {said['rows']:,} rows chosen, {first.wall:.1f} s, {first.cpu:.1f} CPU s.")
         rows: list[Sequence[str]] = []
         for run, new in enumerate(coming, 1):
@@ -59,13 +59,10 @@ def tables(pool: Path, folder: Path, share: float, runs: int, master: str) -> tu
     rows = spark.read.parquet(str(pool)).drop("id").withColumn("id", F.monotonically_increasing_id().cast("string"))
     dealt = rows.withColumn("run", F.floor(F.rand(0) / share)).persist()
 
-    def of(chosen: DataFrame) -> DataFrame:
-        return chosen.drop("run")
-
-    of(dealt.where(F.col("run") >= runs)).write.format("delta").option(FEED, "true").save(f"{folder}/corpus")
+    dealt.where(F.col("run") >= runs).drop("run").write.format("delta").option(FEED, "true").save(f"{folder}/corpus")
     coming = [f"{folder}/coming{run}" for run in range(runs)]
     for run, place in enumerate(coming):
-        of(dealt.where(F.col("run") == run)).write.parquet(place)
+        dealt.where(F.col("run") == run).drop("run").write.parquet(place)
     spark.stop()
     return f"{folder}/corpus", coming
 

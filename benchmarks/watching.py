@@ -25,6 +25,8 @@ from typing import Any
 
 from processes import Family, Seen
 
+from zipspark.spark.java import check_java, kept_classes
+
 STAGE = re.compile(r"\[\d+/\d+\] (\w+) ")  # what `zipspark.spark.progress` says of one
 TAG = re.compile(r"zipspark-[0-9a-f]+-(\w+)")  # what it gives the jobs of a stage
 COLLECTION = re.compile(r"Pause .*?(\d+)([KMG])->(\d+)([KMG])\(")  # heap before and after
@@ -52,6 +54,12 @@ def job(*arguments: str) -> tuple[dict[str, Any], Used]:
     flags = [argument for argument in arguments if argument != "--quiet"]
     output, used = watched([sys.executable, "-m", "zipspark", *flags, "--json"])
     return json.loads(output), used
+
+
+def of_classes() -> str:
+    """What Java starts from, in a sentence for a table."""
+    kept = "were kept (zipspark doctor --keep-classes)" if kept_classes(check_java()).exists() else "were not kept"
+    return f"Spark's classes {kept}."
 
 
 def watched(command: Sequence[str]) -> tuple[str, Used]:

@@ -54,7 +54,8 @@ def diagnosed(engine: DoctorConfig) -> Diagnosis:
     if broken:
         checks.append(Check("Spark", "broken", f"not tried without {' and '.join(broken)}", "mend these first"))
     else:
-        if _starts_java(engine) and (engine.master or engine.remote or "local").startswith("local"):
+        is_local = (engine.master or engine.remote or "local").startswith("local")
+        if engine.keep_classes or (_starts_java(engine) and is_local):
             checks.append(checked("classes", lambda: _classes(engine.keep_classes)))
         checks += checks_on_spark(engine)
     folder = engine.work_dir or tempfile.gettempdir()

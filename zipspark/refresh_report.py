@@ -29,7 +29,7 @@ from zipspark.storage.deltas import Table
 from zipspark.storage.inputs import is_path
 from zipspark.storage.output import MANIFEST
 from zipspark.storage.places import Place
-from zipspark.storage.refreshes import Tables, read_state
+from zipspark.storage.refreshes import Tables, commit_of, read_state
 
 _SHOWN = 10  # rows that came
 SUFFIX = "_report.html"
@@ -146,11 +146,12 @@ def _config(
     spark: SparkSession, tables: Tables, history: Sequence[dict[str, Any]], options: EngineOptions
 ) -> RefreshConfig:
     """The options of the last refresh, which its commit of the subset has."""
-    for commit in tables.subset.history(spark):
-        if commit.facts.get("refresh") == history[-1]["refresh"]:
-            hides = options.hide_text or bool(commit.facts.get("hide_text"))
-            return of_key(RefreshConfig, commit.facts["config"], options.model_copy(update={"hide_text": hides}))
-    raise InputError(
-        f"{tables.subset} has lost the commit of refresh {history[-1]['refresh']}, and with it its options: the next "
-        "refresh that finds something new, or --rebuild, writes the report"
-    )
+    last = history[-1]["refresh"]
+    commit = commit_of(spark, tables.subset, last)
+    if commit is None:
+        raise InputError(
+            f"{tables.subset} has lost the commit of refresh {last}, and with it its options: the next refresh that "
+            "finds something new, or --rebuild, writes the report"
+        )
+    hides = options.hide_text or bool(commit.facts.get("hide_text"))
+    return of_key(RefreshConfig, commit.facts["config"], options.model_copy(update={"hide_text": hides}))

@@ -126,6 +126,15 @@ def moved(spark: SparkSession, table: Table, version: int) -> int:
     return version
 
 
+def commit_of(spark: SparkSession, table: Table, refresh: int) -> Commit | None:
+    """The newest commit of ``table`` by that refresh; None where it is not in its history (any more)."""
+    for limit in (_FEW, None):  # among the newest, as a rule: what is refreshed every hour has thousands
+        for commit in table.history(spark, limit):
+            if commit.facts.get("refresh") == refresh:
+                return commit
+    return None
+
+
 def _is_harmless(commit: Commit) -> bool:
     return any(word in commit.operation for word in _HARMLESS)
 
@@ -200,13 +209,10 @@ class Step:
 
     def made(self, spark: SparkSession, table: Table) -> Commit:
         """This step's commit of ``table``. Raises `Conflict` where it is another's."""
-        for limit in (_FEW, None):  # among the newest, as a rule: what is refreshed every hour has thousands
-            for commit in table.history(spark, limit):
-                if commit.facts.get("refresh") == self.number:
-                    if commit.facts.get("run_id") == self.run_id:
-                        return commit
-                    raise Conflict(f"{table}: refresh {self.number} is another run's")
-        raise Conflict(f"{table} has no refresh {self.number}")
+        commit = commit_of(spark, table, self.number)
+        if commit is None or commit.facts.get("run_id") != self.run_id:
+            raise Conflict(f"{table}: refresh {self.number} is another run's")
+        return commit
 
     @property
     def _said(self) -> dict[str, Any]:
