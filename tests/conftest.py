@@ -22,17 +22,16 @@ from zipspark.spark.session import get_session
 
 REMOTE = os.environ.get("ZIPSPARK_TEST_REMOTE") == "1"
 
-CONF = {
+# Compiling a query costs more than running it on a few rows. Tests that start a Spark of their own on one machine compile,
+# as users do, and find the same ids.
+INTERPRETED = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
+CONF = INTERPRETED | {
     # Few rows, many tests: an empty task costs as much as a full one.
     "spark.sql.shuffle.partitions": "4",
     # A quarter of a large machine is far more than a test may need: what needs it, fails here.
     "spark.driver.memory": "1g",
     # Each join of a small table holds a page of its own for as long as somebody holds the plan: 16 MB with this memory.
     "spark.buffer.pageSize": "1m",
-    # Compiling a query costs more than running it on a few rows. Tests that start an engine of their own compile, as
-    # users do, and find the same ids.
-    "spark.sql.codegen.wholeStage": "false",
-    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
     # The same for Delta's log, which Spark reads as a table.
     "spark.databricks.delta.snapshotPartitions": "1",
 }

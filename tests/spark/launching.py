@@ -35,11 +35,6 @@ QUICK_JAVA = {
 }
 
 
-# Compiling a query costs more than running it on a few rows, and each Java compiles it anew. What runs on one machine
-# compiles, as users do, and finds the same ids.
-INTERPRETED = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
-
-
 def as_flags(conf: Mapping[str, str]) -> list[str]:
     """What spark-submit and zipspark take."""
     return [flag for key, value in conf.items() for flag in ("--conf", f"{key}={value}")]

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from conftest import INTERPRETED
 from launching import (
-    INTERPRETED,
     QUICK_JAVA,
     ROOT,
     as_flags,
