@@ -22,8 +22,8 @@ from zipspark.spark.session import get_session
 
 REMOTE = os.environ.get("ZIPSPARK_TEST_REMOTE") == "1"
 
-# Compiling a query costs more than running it on a few rows. Tests that start a Spark of their own on one machine compile,
-# as users do, and find the same ids.
+# Compiling a query costs more than running it on a few rows. Tests that start a Spark of their own on one machine
+# compile, as users do, and find the same ids.
 INTERPRETED = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
 CONF = INTERPRETED | {
     # Few rows, many tests: an empty task costs as much as a full one.
