@@ -13,7 +13,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -38,7 +37,7 @@ from zipspark.spark import subset as subsets
 from zipspark.spark.corpus import Corpus, read_corpus
 from zipspark.spark.matrix import matrix_of
 from zipspark.spark.measure import random_of, set_ratios
-from zipspark.spark.progress import Progress, tagged
+from zipspark.spark.progress import Progress, side_by_side
 from zipspark.spark.references import References
 from zipspark.spark.report_facts import Material
 from zipspark.spark.samples import choosable_scores, seen
@@ -110,18 +109,18 @@ def looked_at(
     ``known`` is that of `survey.check`; ``chosen_before`` is an anchor beside the one that was asked for.
     """
     spark, config, stages, progress, of = run.spark, run.config, run.stages, run.progress, len(STAGES)
-    with progress.stage("score", 1, of=of):
+    with progress.stage("score", 1, of=of), side_by_side(spark) as start:
+        found = {}
+        for name, tables in {"anchor": (beside["anchor"], chosen_before), "target": (beside["target"],)}.items():
+            if there := [table for table in tables if table is not None]:
+                found[name] = start(references.texts, spark, name, there, config, stages)
         corpus = source if isinstance(source, Corpus) else read_corpus(spark, source, config, stages.of("input"))
         notes = said(corpus.warnings)
         scores = stages.write("scores", scored(corpus.rows, config, config, run.counter))
 
     with progress.stage("look", 2, of=of):
         offered = survey.check(scores, config, known)
-        asked = {"anchor": (beside["anchor"], chosen_before), "target": (beside["target"],)}
-        found = {name: [table for table in tables if table is not None] for name, tables in asked.items()}
-        anchor, target = (
-            references.texts(spark, name, tables, config, stages) if tables else None for name, tables in found.items()
-        )
+        anchor, target = (found[name].result() if name in found else None for name in ("anchor", "target"))
         keep = None
         if (table := beside["keep"]) is not None:
             keep = references.kept(spark, table, scores, config, stages)
@@ -176,10 +175,8 @@ def accounted(run: Run, looked: Looked, picked: Picked, codec: dict[str, Any], k
     notes = [*looked.notes, *picked.notes]
 
     with progress.stage("account", 6, of=of):
-        with ThreadPoolExecutor(2) as both:  # the measure is one task: without company it leaves the other cores idle
-            measured = both.submit(
-                tagged(spark, set_ratios), scores, samples, picks.table, picks.bytes, pool.bytes, config.dedup
-            )
+        with side_by_side(spark) as start:
+            measured = start(set_ratios, scores, samples, picks.table, picks.bytes, pool.bytes, config.dedup)
             ledger = stages.write("ledger", ledgers.ledger(samples, picks.candidates, picks.table, plan, config.dedup))
             counted = metrics.counts(ledger)
             ratios = measured.result()
@@ -241,12 +238,16 @@ def _eye(
     """What is needed to look at samples: the sketch of the pool, of anchor and target, where anything asks for it."""
     if not needs_lens(config, anchor is not None, target is not None):
         return Eye(choice_of(config), None)
+    with side_by_side(rows.sparkSession) as start:
+        of_anchor = start(anchor.sketch, config) if anchor else None
+        of_target = start(target.sketch, config) if target else None
+        sketch = sketch_of(rows, offered.head_bytes, config, config.covers_groups)
     lens = Lens.of(
-        sketch_of(rows, offered.head_bytes, config, config.covers_groups),
+        sketch,
         weight_exponent=config.weight_exponent,
         weight_cap=config.weight_cap,
-        anchor=anchor.sketch(config) if anchor else None,
-        target=target.sketch(config) if target else None,
+        anchor=of_anchor.result() if of_anchor else None,
+        target=of_target.result() if of_target else None,
         target_strength=config.target_strength,
         salts=survey.salts(rows) if config.covers_groups and anchor else (),
     )

@@ -11,6 +11,8 @@ killed, is in `zipspark.storage.refreshes`.
 from __future__ import annotations
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 from pyspark.sql import SparkSession
@@ -18,10 +20,12 @@ from pyspark.sql import SparkSession
 from zipspark.config import RefreshConfig, check_refresh
 from zipspark.errors import EngineError, InputError
 from zipspark.options import layered
+from zipspark.refresh_report import has_page, prepare
 from zipspark.refreshing import Refresh
 from zipspark.report.refreshed import Refreshed
 from zipspark.running import explained, start_session
 from zipspark.spark.corpus import pinned
+from zipspark.spark.progress import side_by_side
 from zipspark.storage.deltas import Table
 from zipspark.storage.inputs import Source, resolve
 from zipspark.storage.refreshes import Conflict, Tables, read_state
@@ -48,7 +52,7 @@ def refresh_subset(spark: SparkSession | None = None, **options: Any) -> Refresh
 
 def refresh_to(config: RefreshConfig, given: SparkSession | None = None) -> Refreshed:
     """``zipspark refresh``. What another refresh, killed, has left undone is done first."""
-    with explained():
+    with explained(), ExitStack() as opened:
         check_refresh(config)
         assert config.corpus is not None
         assert config.subset is not None
@@ -56,10 +60,14 @@ def refresh_to(config: RefreshConfig, given: SparkSession | None = None) -> Refr
         source = resolve((config.corpus,))
         if source.table is None:
             raise InputError(f"corpus must be a Delta table, got {config.corpus} with {source.format} files")
+        if has_page(config, tables.subset):
+            opened.enter_context(ThreadPoolExecutor(1)).submit(prepare)  # while Spark starts
         spark, _ = start_session(config, config, source, Source("delta"), given=given)
         for _ in range(_TRIES):
             try:
-                state = read_state(spark, tables, config.rebuild)
+                with side_by_side(spark) as start:
+                    identity = start(Table.of(source).identity, spark)
+                    state = read_state(spark, tables, config.rebuild)
                 if state.pending is not None:
                     if config.dry_run:
                         raise InputError(
@@ -68,7 +76,10 @@ def refresh_to(config: RefreshConfig, given: SparkSession | None = None) -> Refr
                     logger.warning("refresh %d was killed behind its commit: the rest of it is made now", state.number)
                     Refresh.again(spark, config, tables, state, state.pending).run()
                     continue
-                return Refresh.next(spark, config, tables, state, pinned(spark, source)).run()
+                corpus = pinned(spark, source)  # behind the state: its version is then no older than what that knows
+                if corpus.version is None:
+                    raise InputError(f"corpus {corpus.table} is no Delta table: refresh needs versions")
+                return Refresh.next(spark, config, tables, state, corpus, identity.result()).run()
             except Conflict as conflict:
                 logger.warning("another refresh came first (%s): looking again", conflict)
     raise EngineError(f"other refreshes of {config.subset} keep coming first: run it again once they are done")

@@ -7,10 +7,9 @@ the first time and for a rebuild from the whole corpus. The choice itself is tha
 from __future__ import annotations
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -22,11 +21,11 @@ from zipspark.spark import references
 from zipspark.spark.changes import Changes
 from zipspark.spark.columns import quoted
 from zipspark.spark.corpus import pinned
-from zipspark.spark.progress import Progress, tagged
+from zipspark.spark.progress import Progress, side_by_side
 from zipspark.spark.references import References
 from zipspark.spark.rows import OWN
 from zipspark.spark.subset import subset as subset_of
-from zipspark.storage.deltas import Table
+from zipspark.storage.deltas import Identity
 from zipspark.storage.inputs import Source
 from zipspark.storage.refreshes import Tables, moved
 from zipspark.storage.stages import Stages
@@ -43,6 +42,7 @@ class Standing:
     config: RefreshConfig
     tables: Tables
     corpus: Source  # pinned
+    identity: Identity  # of the corpus
     history: tuple[dict[str, Any], ...]  # a row per refresh before this one
     base: int | None  # version of the subset that is there; None: none is
     number: int  # of this refresh
@@ -63,22 +63,9 @@ class Standing:
         return self.is_whole or self.config.mode == "reselect"
 
     @cached_property
-    def identity(self) -> tuple[str, bool]:
-        """Of the corpus (`Table.identity`)."""
-        return Table.of(self.corpus).identity(self.spark)
-
-    @cached_property
     def subset(self) -> DataFrame | None:
         """The subset as it is; None where there is none."""
         return None if self.base is None else self.tables.subset.read(self.spark, self.base)
-
-    @cached_property
-    def next_rank(self) -> int:
-        """That of the first row to be appended."""
-        if self.subset is None:
-            return 0
-        highest = self.subset.agg(F.max("zip_rank").alias("rank")).toArrow()["rank"][0].as_py()
-        return 0 if highest is None else int(highest) + 1
 
     @cached_property
     def ledger(self) -> DataFrame:
@@ -91,6 +78,38 @@ class Standing:
         """The rows of the subset that are in the corpus as they were."""
         assert self.subset is not None
         return self.subset if gone is None else self.subset.join(gone, "zip_id", "left_anti")
+
+
+class Known(NamedTuple):
+    """What the tables say of the rows before this refresh."""
+
+    rows: int = 0  # of the ledger
+    offered: int = 0  # of these, what can be chosen and has not gone
+    staying: int = 0  # rows of the subset that have not gone
+    next_rank: int = 0  # of the first row to be appended
+
+    @classmethod
+    def of(cls, at: Standing, gone: DataFrame | None) -> Known:
+        if at.is_whole:
+            return cls()
+        assert at.subset is not None
+        stays = ~F.col("is_gone")
+        can_be = F.col("decision").isin("selected", "not_selected")
+        of_ledger = [F.count("*").alias("rows"), F.count_if(can_be & stays).alias("offered")]
+        next_rank = F.coalesce(F.max("zip_rank") + 1, F.lit(0)).alias("next_rank")
+        with side_by_side(at.spark) as start:
+            of_subset = start(_counted, at.subset, gone, F.count_if(stays).alias("staying"), next_rank)
+            return cls(**_counted(at.ledger, gone, *of_ledger), **of_subset.result())
+
+
+def _counted(table: DataFrame, gone: DataFrame | None, *of: Column) -> dict[str, int]:
+    """Figures of a table with a column ``zip_id``, whose rows have a column ``is_gone`` here."""
+    rows = table.withColumn("is_gone", F.lit(False))
+    if gone is not None:
+        rows = table.join(gone.withColumn("gone", F.lit(True)), "zip_id", "left")
+        rows = rows.withColumn("is_gone", F.col("gone").isNotNull())
+    found: dict[str, int] = rows.agg(*of).toArrow().to_pylist()[0]
+    return found
 
 
 @dataclass(frozen=True)
@@ -113,12 +132,13 @@ def chosen(at: Standing, changes: Changes | None, stages: Stages, progress: Prog
         found = references.find(name, getattr(config, name))
         beside[name] = found and pinned(at.spark, found)
     run = Run(at.spark, config, counter_of(config), stages, progress)
-    looked = _looked_at(at, run, changes, beside)
-    budget = _budget(at, changes, looked.pool.samples)
+    known = Known.of(at, changes.gone if changes else None)
+    looked = _looked_at(at, run, changes, known, beside)
+    budget = _budget(at, known, looked.pool.samples)
     if at.chooses_all or (looked.pool.samples and budget.amount >= 1):
         run = replace(run, config=config.model_copy(update={"budget": budget}))
         try:
-            return _written(at, run, looked, picked(run, looked), changes.gone if changes else None)
+            return _written(at, run, looked, picked(run, looked), known, changes.gone if changes else None)
         except NothingChosen:
             if at.chooses_all:
                 raise
@@ -126,49 +146,39 @@ def chosen(at: Standing, changes: Changes | None, stages: Stages, progress: Prog
     return Chosen(stages.write("ledger", _decided(at, unchosen, 0)))
 
 
-def _looked_at(at: Standing, run: Run, changes: Changes | None, beside: References) -> Looked:
+def _looked_at(at: Standing, run: Run, changes: Changes | None, known: Known, beside: References) -> Looked:
     if changes is None:
         return looked_at(run, at.corpus, beside)
-    known = at.ledger.count()
     if at.chooses_all:
         pool = changes.rows.unionByName(own(at.staying(changes.gone)), allowMissingColumns=True)
-        return looked_at(run, pool, beside, known)
-    return looked_at(run, changes.corpus, beside, known, _anchor(at, changes.gone))
+        return looked_at(run, pool, beside, known.rows)
+    return looked_at(run, changes.corpus, beside, known.rows, _anchor(at, changes.gone) if known.staying else None)
 
 
-def _anchor(at: Standing, gone: DataFrame | None) -> Source | DataFrame | None:
-    """The rows of the subset that stay, if any do."""
-    assert at.last is not None
-    if at.base is None or not at.last["rows"]:
-        return None
-    if gone is None:
-        return at.tables.subset.source(at.base)
-    staying = own(at.staying(gone))
-    return None if staying.isEmpty() else staying
+def _anchor(at: Standing, gone: DataFrame | None) -> Source | DataFrame:
+    """The rows of the subset that stay."""
+    assert at.base is not None
+    return at.tables.subset.source(at.base) if gone is None else own(at.staying(gone))
 
 
-def _budget(at: Standing, changes: Changes | None, samples: int) -> Budget:
+def _budget(at: Standing, known: Known, samples: int) -> Budget:
     """What is to be chosen now: an amount as it is, of a share what the subset lacks to be one of the corpus."""
     budget = at.config.budget
     assert budget is not None
-    if changes is None or budget.unit != "share":
+    if at.is_whole or budget.unit != "share":
         return budget
-    offered = at.ledger.where("decision in ('selected', 'not_selected')")
-    if changes.gone is not None:
-        offered = offered.join(changes.gone, "zip_id", "left_anti")
-    there, size = offered.count(), at.staying(changes.gone).count()
     if at.chooses_all:
-        return Budget("rows", max(1, math.ceil(budget.amount * (there - size + samples) - 1e-9)))
-    return Budget("rows", math.ceil(budget.amount * (there + samples) - 1e-9) - size)
+        return Budget("rows", max(1, math.ceil(budget.amount * (known.offered - known.staying + samples) - 1e-9)))
+    return Budget("rows", math.ceil(budget.amount * (known.offered + samples) - 1e-9) - known.staying)
 
 
-def _written(at: Standing, run: Run, looked: Looked, picked: Picked, gone: DataFrame | None) -> Chosen:
+def _written(at: Standing, run: Run, looked: Looked, picked: Picked, known: Known, gone: DataFrame | None) -> Chosen:
     """A choice as stages: what the ledger says, and the rows with the refresh that each came with.
 
     The ranks of rows that are appended go on from those of the subset.
     """
     picks, config, whole = picked.picks, run.config, at.chooses_all
-    first = 0 if whole else at.next_rank
+    first = 0 if whole else known.next_rank
     ledger = ledgers.ledger(looked.samples, picks.candidates, picks.table, picked.plan, config.dedup)
     rows = subset_of(looked.corpus.originals, picks.table, config)
     rows = rows.withColumns({"zip_rank": F.col("zip_rank") + first, "zip_refresh": _number(at)})
@@ -176,8 +186,8 @@ def _written(at: Standing, run: Run, looked: Looked, picked: Picked, gone: DataF
         came = at.staying(gone).select("zip_id", F.col("zip_refresh").alias("zip_came"))
         rows = rows.join(came, "zip_id", "left").withColumn("zip_refresh", F.coalesce("zip_came", "zip_refresh"))
         rows = rows.drop("zip_came")
-    with ThreadPoolExecutor(1) as beside:  # small tables: most of their time is Spark's, not work
-        come = beside.submit(tagged(run.spark, run.stages.write), "come", rows)
+    with side_by_side(run.spark) as start:
+        come = start(run.stages.write, "come", rows)
         decided = run.stages.write("ledger", _decided(at, ledger, first))
     return Chosen(decided, come.result(), (picks.rows, picks.bytes), whole)
 

@@ -60,6 +60,11 @@ def place_of(subset: Table) -> Place | None:
     return None if subset.uri is None else Place.parse(subset.uri + SUFFIX)
 
 
+def has_page(config: RefreshConfig, subset: Table) -> bool:
+    """Whether a refresh writes one."""
+    return place_of(subset) is not None and not config.dry_run
+
+
 def prepare() -> None:
     """What takes longest of a page, to be done while Spark works: its scripts, and the import of what draws."""
     prepared()

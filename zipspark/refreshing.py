@@ -12,12 +12,13 @@ is what happens every day, nothing is joined or merged with it.
 from __future__ import annotations
 
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial, reduce
 from typing import Any
 
+import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -27,7 +28,7 @@ from zipspark.errors import InputError
 from zipspark.failures import code_of, first_line
 from zipspark.logs import run_id
 from zipspark.refresh_choice import Chosen, Size, Standing, chosen, own
-from zipspark.refresh_report import SUFFIX, came, place_of, prepare
+from zipspark.refresh_report import SUFFIX, came, has_page, place_of
 from zipspark.report.facts import Example
 from zipspark.report.history import History
 from zipspark.report.page import history_page
@@ -37,9 +38,9 @@ from zipspark.spark import changes as found_changes
 from zipspark.spark import measure
 from zipspark.spark.changes import Changes
 from zipspark.spark.corpus import read_corpus
-from zipspark.spark.progress import Progress, tagged
+from zipspark.spark.progress import Progress, side_by_side
 from zipspark.spark.scores import hashed_rows
-from zipspark.storage.deltas import FEED, Commit, Table
+from zipspark.storage.deltas import FEED, Commit, Identity, Table
 from zipspark.storage.inputs import Source, resolve
 from zipspark.storage.refreshes import HISTORY, State, Step, Tables
 from zipspark.storage.stages import Stages
@@ -65,9 +66,15 @@ class Refresh:
     pending: Commit | None = None  # of the subset, where that is written already
 
     @classmethod
-    def next(cls, spark: SparkSession, config: RefreshConfig, tables: Tables, state: State, corpus: Source) -> Refresh:
-        if corpus.version is None:
-            raise InputError(f"corpus {corpus.table} is no Delta table: refresh needs versions")
+    def next(
+        cls,
+        spark: SparkSession,
+        config: RefreshConfig,
+        tables: Tables,
+        state: State,
+        corpus: Source,
+        identity: Identity,
+    ) -> Refresh:
         key = located_key(config)
         facts = {
             "config_hash": hash_of(key),
@@ -77,7 +84,7 @@ class Refresh:
             "rebuild": config.rebuild,
             "hide_text": config.hide_text,
         }
-        at = Standing(spark, config, tables, corpus, state.history, state.version, state.number)
+        at = Standing(spark, config, tables, corpus, identity, state.history, state.version, state.number)
         return cls(at, Step(state.number, run_id(), facts))
 
     @classmethod
@@ -92,7 +99,8 @@ class Refresh:
         then = then.model_copy(update={"rebuild": facts["rebuild"], "hide_text": hides})
         assert then.corpus is not None
         corpus = replace(resolve((then.corpus,)), version=facts["corpus_version"])
-        at = Standing(spark, then, tables, corpus, state.history, facts["base"], state.number)
+        identity = Table.of(corpus).identity(spark)
+        at = Standing(spark, then, tables, corpus, identity, state.history, facts["base"], state.number)
         return cls(at, Step(state.number, pending.facts["run_id"], facts), pending)
 
     def run(self) -> Refreshed:
@@ -100,17 +108,14 @@ class Refresh:
         last, now = at.last or {}, at.corpus.version
         assert now is not None
         if last and not at.config.rebuild:
-            if last["corpus_id"] != at.identity[0]:
+            if last["corpus_id"] != at.identity.id:
                 raise InputError(f"corpus {at.corpus.table} is not the table of refresh {last['refresh']}{_REBUILD}")
             if now < last["corpus_version"]:
                 then = last["corpus_version"]
                 raise InputError(f"corpus {at.corpus.table} is at version {now}, it was at {then} before{_REBUILD}")
             if now == last["corpus_version"]:
                 return self._refreshed(None, None, _Moves((0, 0), (0, 0), last["rows"], last["bytes"]))
-        with Stages(at.spark, at.config) as stages, ThreadPoolExecutor(2) as beside:
-            has_page = at.tables.subset.uri is not None and not at.config.dry_run  # a catalog has no place for files
-            if has_page:
-                beside.submit(prepare)
+        with Stages(at.spark, at.config) as stages:
             # Counted as the choice's are, behind one more; a dry run ends before the last.
             count = len(STAGES) + (not at.config.dry_run)
             progress = Progress(at.spark, quiet=at.config.quiet).within(1, of=count)
@@ -123,9 +128,9 @@ class Refresh:
             done = self._refreshed(how, changes, moves)
             if at.config.dry_run:
                 return done
-            with progress.stage("write", 7, of=len(STAGES)):
-                ratio = beside.submit(tagged(at.spark, self._ratio), choice, gone, done.bytes)
-                shown = beside.submit(tagged(at.spark, self._shown), choice.come) if has_page else None
+            with progress.stage("write", 7, of=len(STAGES)), side_by_side(at.spark) as start:
+                ratio = start(self._ratio, choice, gone, done.bytes)
+                shown = start(self._shown, choice.come) if has_page(at.config, at.tables.subset) else None
                 version = self._write_subset(choice.come, moves.leaving)
                 ledger = self._write_ledger(choice.decided, gone, moves.leaving is None)
                 done = replace(done, ratio_after=ratio.result())
@@ -140,7 +145,7 @@ class Refresh:
             return None, "all"
         assert at.last is not None
         assert at.corpus.version is not None
-        table, then, has_feed = Table.of(at.corpus), at.last["corpus_version"], at.identity[1]
+        table, then, has_feed = Table.of(at.corpus), at.last["corpus_version"], at.identity.has_feed
         if at.last["changes"] == "feed" and not has_feed:
             raise InputError(
                 f"the change feed of corpus {table} is off ({FEED}), which refresh {at.last['refresh']} went by"
@@ -208,14 +213,14 @@ class Refresh:
             "at": datetime.now(UTC),
             "mode": "rebuild" if self.at.config.rebuild else done.mode,
             "corpus": self.at.corpus.table,
-            "corpus_id": self.at.identity[0],
+            "corpus_id": self.at.identity.id,
             "subset_version": subset,
             "ledger_version": ledger,
             "seconds": round(seconds, 3),
             "config_hash": self.step.facts["config_hash"],
         }
         row = {name: row[name] for name in (column.split(" ")[0] for column in HISTORY.split(", "))}
-        table = self.at.spark.createDataFrame([tuple(row.values())], HISTORY)
+        table = self.at.spark.createDataFrame(pa.Table.from_pylist([row]), HISTORY)
         if self.at.last is None:
             self.step.create(self.at.tables.history, "history", table)
         else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -16,7 +15,7 @@ from zipspark.report.summary import Summary
 from zipspark.running import explained, said
 from zipspark.spark.delta import check_delta
 from zipspark.spark.ledger import LEDGER_COLUMNS
-from zipspark.spark.progress import tagged
+from zipspark.spark.progress import side_by_side
 from zipspark.spark.report_facts import Material, facts_of
 from zipspark.storage.output import REPORT, Format, Output
 from zipspark.storage.schema_output import TABLES, SchemaOutput
@@ -98,10 +97,10 @@ def write_tables(selection: Selection, output: Output | SchemaOutput, format: Fo
         rows = selection.manifest["selected"] if name == "subset" else None
         output.write(name, getattr(selection, name), of_table, rows, facts)
 
-    with ThreadPoolExecutor(len(TABLES) + 1) as at_once:  # small tables: most of their time is Spark's, not work
-        spark = selection.subset.sparkSession
-        reported = at_once.submit(tagged(spark, _write_report), selection, output)
-        list(at_once.map(tagged(spark, write), TABLES))
+    with side_by_side(selection.subset.sparkSession, len(TABLES) + 1) as start:
+        reported = start(_write_report, selection, output)
+        for written in [start(write, name) for name in TABLES]:
+            written.result()
         reported.result()
 
 

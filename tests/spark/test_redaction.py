@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import traceback
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -21,7 +20,7 @@ from zipspark.errors import EngineError, InputError
 from zipspark.logs import one_run
 from zipspark.running import explained, run_key
 from zipspark.spark import session
-from zipspark.spark.progress import Progress, tagged
+from zipspark.spark.progress import Progress, side_by_side
 from zipspark.storage import stages
 from zipspark.storage.inputs import resolve
 
@@ -221,14 +220,12 @@ def test_jobs_of_a_stage_carry_its_tag_in_other_threads_too(spark):
         found = spark._jsparkSession.sparkContext().statusStore().jobsList(None)
         return sum(tag in found.apply(at).jobTags().mkString(" ") for at in range(found.size()))
 
-    with Progress(spark, quiet=True).stage("parts", 1, of=1), ThreadPoolExecutor(1) as other:
+    with Progress(spark, quiet=True).stage("parts", 1, of=1), side_by_side(spark, 1) as start:
         (tag,) = spark.getTags()
-        assert other.submit(spark.getTags).result() == set()
-        assert other.submit(tagged(spark, lambda: {*spark.getTags()})).result() == {tag}
+        assert start(lambda: {*spark.getTags()}).result() == {tag}
         spark.range(7).count()
         of_this_thread = jobs(tag) if hasattr(spark, "_jsparkSession") else 0  # a Connect client sees no jobs
-        other.submit(tagged(spark, lambda: spark.range(7).count())).result()
-        assert other.submit(spark.getTags).result() == set()
+        start(lambda: spark.range(7).count()).result()
     assert re.fullmatch("zipspark-[0-9a-f]{32}-parts", tag)
     if hasattr(spark, "_jsparkSession"):
         assert jobs(tag) == 2 * of_this_thread > 0

@@ -12,7 +12,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.live import Live
@@ -27,8 +28,6 @@ logger = logging.getLogger("zipspark")
 
 ON_TERMINAL = 0.25  # seconds between two looks at Spark, and two drawings of the line
 IN_LOG = 10.0  # seconds between two log lines
-
-Result = TypeVar("Result")
 
 
 class Progress:
@@ -103,13 +102,18 @@ class Progress:
             logger.info("%s", line.at_the_end(), extra=of_stage | {"seconds": round(line.seconds, 3)})
 
 
-def tagged(spark: SparkSession, do: Callable[..., Result]) -> Callable[..., Result]:
-    """``do`` for another thread: there its Spark jobs carry the tags of this one, which are a thread's own."""
+@contextlib.contextmanager
+def side_by_side(spark: SparkSession, threads: int = 2) -> Iterator[Callable[..., Future[Any]]]:
+    """Start calls in other threads, ``start(do, *arguments)``; all have ended when the block has.
+
+    What is small leaves cores idle: most of its time is Spark's, and not work. Its jobs carry the tags of this thread,
+    which are a thread's own.
+    """
     tags: set[str] = set()
     with contextlib.suppress(Exception):
         tags = set(spark.getTags())
 
-    def tagging(*arguments: Any) -> Result:
+    def tagged(do: Callable[..., Any], *arguments: Any) -> Any:
         for tag in tags:
             with contextlib.suppress(Exception):
                 spark.addTag(tag)
@@ -120,7 +124,8 @@ def tagged(spark: SparkSession, do: Callable[..., Result]) -> Callable[..., Resu
                 with contextlib.suppress(Exception):
                     spark.removeTag(tag)
 
-    return tagging
+    with ThreadPoolExecutor(threads) as others:
+        yield lambda do, *arguments: others.submit(tagged, do, *arguments)
 
 
 class _Line:

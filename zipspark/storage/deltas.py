@@ -22,7 +22,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pyspark.errors import AnalysisException, ParseException
 from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
@@ -251,6 +251,13 @@ class Commit:
     facts: dict[str, Any]  # what `user_metadata` said; empty for commits that are not zipspark's
 
 
+class Identity(NamedTuple):
+    """What Delta says of a table, whatever its version."""
+
+    id: str  # Delta's own, which a new table of the same name does not have
+    has_feed: bool  # whether it keeps its changes now
+
+
 @dataclass(frozen=True)
 class Table:
     """A Delta table that may or may not be there: a folder, or a name in the catalog."""
@@ -348,10 +355,9 @@ class Table:
         found: DataFrame = reader.table(self.sql) if self.uri is None else reader.format("delta").load(self.uri)
         return found
 
-    def identity(self, spark: SparkSession) -> tuple[str, bool]:
-        """Delta's own id of the table, which a new one of the same name does not have; whether its feed is on."""
+    def identity(self, spark: SparkSession) -> Identity:
         found = spark.sql(f"DESCRIBE DETAIL {self.sql}").select("id", "properties").toArrow().to_pylist()[0]
-        return found["id"], dict(found["properties"] or ()).get(FEED, "").lower() == "true"
+        return Identity(found["id"], dict(found["properties"] or ()).get(FEED, "").lower() == "true")
 
     def create(self, spark: SparkSession, writing: DataFrameWriter) -> None:
         """Let a `writer` make it; Spark says so where it is there already.

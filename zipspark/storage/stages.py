@@ -22,6 +22,7 @@ import logging
 import os
 import socket
 import tempfile
+import threading
 import time
 import uuid
 import zlib
@@ -60,6 +61,7 @@ class Stages:
         self._spark = spark
         self._resume = resume
         self._key: str | None = None  # until `claim`
+        self._claiming = threading.Lock()  # stages are written side by side
         self._attempt = uuid.uuid4().hex[:8]  # what this run's folders are called
         self.reused: list[str] = []  # stages that an earlier run had completed
         self.folder = folder_of(engine) or _temporary(spark)
@@ -104,8 +106,9 @@ class Stages:
 
     def write(self, name: str, df: DataFrame) -> DataFrame:
         """Compute ``df``, once, and return the table that holds it: the same columns, all nullable."""
-        if self._key is None:
-            self.claim({})  # nobody can go on from here, but that it is in use can be seen
+        with self._claiming:
+            if self._key is None:
+                self.claim({})  # nobody can go on from here, but that it is in use can be seen
         assert self._key is not None
         row, tries = self.folder.child(f"{name}.json"), self.folder.child(name)
         attempt = _attempt_of(row, self._key) if self._resume else None
