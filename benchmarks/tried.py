@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -25,8 +25,10 @@ from pools import LIKE_POOL, Split, of_large_sources, records_of, split_of
 from quality import LEARNERS, spoiled
 from results import Results, option
 
-from zipspark.core import select, selectors
-from zipspark.units import parse_size
+from zipspark.core import presets, select, selectors
+from zipspark.core.objectives import Both
+from zipspark.core.selectors import Lazy, Picks
+from zipspark.units import parse_budget, parse_size
 
 PACKAGES = ("scikit-learn",)
 OBJECTIVES = ("both", "ratio", "coverage")
@@ -107,6 +109,44 @@ def both(share: float, **options: Any) -> Way:
     return way
 
 
+class Merged:
+    """Both gains of a sample in one figure per byte (an `Objective` for `Lazy`): ratio's times coverage's, or, with
+    ``common``, times the weight of all that the sample shares with the pool, chosen already or not."""
+
+    def __init__(self, of: Both, common: bool) -> None:
+        self._of, self._shared = of, of.coverage.gains().copy() if common else None
+
+    def gains_alone(self) -> Floats:
+        return self._of.ratio.gains_alone() * self._weights()
+
+    def gain(self, index: int, enough: float = 0.0) -> tuple[float, bool]:
+        return self._of.ratio.gain(index)[0] * float(self._weights()[index]), True
+
+    def add(self, index: int) -> None:
+        self._of.add(index)
+
+    def _weights(self) -> Floats:
+        return self._of.coverage.gains() if self._shared is None else self._shared
+
+
+@dataclass(frozen=True)
+class ByMerged:
+    """Lazy greedy by `Merged`, in the place of the selector of ``both``."""
+
+    common: bool
+
+    def __call__(self, objective: Both, costs: Floats, *rest: Any, **more: Any) -> Picks:
+        return Lazy()(Merged(objective, self.common), costs**2, *rest, **more)  # both gains are per cost
+
+
+def merged(common: bool) -> Way:
+    def way(split: Split) -> Sequence[int]:
+        with patch.object(presets, "InTurns", partial(ByMerged, common)):
+            return by(objective="both")(split)
+
+    return way
+
+
 WAYS: dict[str, Way] = {
     "ratio": by(objective="ratio"),
     "ratio, level 1": by(objective="ratio", level=1),
@@ -125,6 +165,8 @@ WAYS: dict[str, Way] = {
     "coverage, 4 in 8, weights 1": by(objective="coverage", gram=4, weight_exponent=0.0),
     "mean of ranks": mean_of_ranks,
     "in turns": in_turns,
+    "product of both gains": merged(common=False),
+    "gain by ratio times what is common": merged(common=True),
     "both": by(objective="both"),
     **{f"both, {share:.0%} by ratio": both(share) for share in (0.1, 0.5, 0.75)},
     **{
@@ -156,12 +198,15 @@ WAYS: dict[str, Way] = {
 @click.command(help=__doc__)
 @click.argument("pool", type=click.Path(exists=True, path_type=Path))
 @click.option("--rows", default=60_000, show_default=True, help="samples of a slice of POOL")
-@click.option("--budget", default="1MB", show_default=True, help="bytes of each subset")
+@click.option("--budget", default="1MB", show_default=True, help="bytes of each subset, or their share of the slice's")
+@click.option("--way", "ways", multiple=True, help="one of the table's; may be given again  [default: all]")
 @option
-def main(pool: Path, rows: int, budget: str, results: Path) -> None:
+def main(pool: Path, rows: int, budget: str, ways: Sequence[str], results: Path) -> None:
     """POOL is a Parquet file of records with a column `source`."""
+    if unknown := [name for name in ways if name not in WAYS]:
+        raise click.UsageError(f"way must be one of {'; '.join(WAYS)}, got {unknown[0]}")
     slices = [of_large_sources(records_of(pool, rows, rows * place)) for place in range(SLICES)]
-    splits = [split_of(records, parse_size(budget), seed) for seed, records in enumerate(slices)]
+    splits = [split_within(records, budget, seed) for seed, records in enumerate(slices)]
     with Results("tried", pool, results, PACKAGES) as out:
         sizes = " and ".join(f"{len(split.samples):,}" for split in splits)
         out.say(
@@ -173,7 +218,7 @@ def main(pool: Path, rows: int, budget: str, results: Path) -> None:
         benches = [Bench.of(split) for split in splits]
         for learner in LEARNERS:
             rows_of[learner].append(["random", *random_cells(benches, learner)])
-        for name in WAYS:
+        for name in ways or WAYS:
             found = [
                 keeping.of({"way": name, "slice": place}, partial(bench.found, name))
                 for place, bench in enumerate(benches)
@@ -184,6 +229,15 @@ def main(pool: Path, rows: int, budget: str, results: Path) -> None:
         out.say(keeping.said())
         for learner, lines in rows_of.items():
             out.table(f"held-out by {learner}", COLUMNS, lines)
+
+
+def split_within(records: Sequence[Json], budget: str, seed: int) -> Split:
+    """`split_of`, with a budget that may be a share of the pool's bytes, as large as one likes."""
+    of = parse_budget(budget)
+    if of.unit != "share":
+        return split_of(records, parse_size(budget), seed)
+    split = split_of(records, 1, seed)
+    return replace(split, budget=int(of.amount * sum(map(len, split.samples))))
 
 
 @dataclass(frozen=True)
