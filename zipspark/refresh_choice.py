@@ -93,21 +93,22 @@ class Known(NamedTuple):
         if at.is_whole:
             return cls()
         assert at.subset is not None
-        stays = ~F.col("is_gone")
+        ledger, subset = at.ledger.select("zip_id", "decision"), at.subset.select("zip_id", "zip_rank")
+        stays = F.col("gone").isNull()
         can_be = F.col("decision").isin("selected", "not_selected")
-        of_ledger = [F.count("*").alias("rows"), F.count_if(can_be & stays).alias("offered")]
+        of_ledger = (F.count("*").alias("rows"), F.count_if(can_be & stays).alias("offered"))
         next_rank = F.coalesce(F.max("zip_rank") + 1, F.lit(0)).alias("next_rank")
         with side_by_side(at.spark) as start:
-            of_subset = start(_counted, at.subset, gone, F.count_if(stays).alias("staying"), next_rank)
-            return cls(**_counted(at.ledger, gone, *of_ledger), **of_subset.result())
+            of_subset = start(_counted, subset, gone, F.count_if(stays).alias("staying"), next_rank)
+            return cls(**_counted(ledger, gone, *of_ledger), **of_subset.result())
 
 
-def _counted(table: DataFrame, gone: DataFrame | None, *of: Column) -> dict[str, int]:
-    """Figures of a table with a column ``zip_id``, whose rows have a column ``is_gone`` here."""
-    rows = table.withColumn("is_gone", F.lit(False))
-    if gone is not None:
-        rows = table.join(gone.withColumn("gone", F.lit(True)), "zip_id", "left")
-        rows = rows.withColumn("is_gone", F.col("gone").isNotNull())
+def _counted(rows: DataFrame, gone: DataFrame | None, *of: Column) -> dict[str, int]:
+    """Figures of ``rows`` with a column ``gone`` beside their own, null where a row's ``zip_id`` is not in ``gone``."""
+    if gone is None:
+        rows = rows.withColumn("gone", F.lit(None))
+    else:
+        rows = rows.join(gone.withColumn("gone", F.lit(True)), "zip_id", "left")
     found: dict[str, int] = rows.agg(*of).toArrow().to_pylist()[0]
     return found
 
