@@ -125,6 +125,8 @@ ARMS: dict[str, Arm] = {
     "both": chosen(objective="both"),
     "both in 8 parts": in_parts(8, objective="both"),
     "both in 32 parts": in_parts(32, objective="both"),
+    "both in 8 parts x4": in_parts(8, objective="both", oversample=4),
+    "both in 32 parts x4": in_parts(32, objective="both", oversample=4),
     "both + target": chosen(targeted=True, objective="both"),
     "ratio": chosen(objective="ratio"),
     "ratio in 8 parts": in_parts(8, objective="ratio"),

@@ -102,7 +102,7 @@ def variant() -> str:
 def _short(value: object) -> str:
     """``value`` with nothing that has no place in a file's name, of a file its name alone."""
     text = Path(str(value)).name if Path(str(value)).exists() else str(value)
-    return re.sub(r"[^\w.]+", "_", text).strip("_")
+    return re.sub(r"[^\w.]+", "_", text.replace("%", "pc")).strip("_")
 
 
 def machine() -> str:
