@@ -19,9 +19,10 @@ from zipspark.config import EngineOptions, SelectConfig
 from zipspark.errors import EngineError, InputError, UsageError
 from zipspark.spark import delta, session
 from zipspark.storage import schema_output
-from zipspark.storage.deltas import CHECKS, COLUMNS, Table, writer
+from zipspark.storage.deltas import Table, writer
 from zipspark.storage.schema_output import TABLES, SchemaOutput, read_manifest, read_table
 from zipspark.storage.stages import folder_of
+from zipspark.storage.table_schemas import CHECKS, COLUMNS
 from zipspark.verify import verify
 
 pytestmark = pytest.mark.delta

@@ -23,8 +23,9 @@ from zipspark.errors import InputError, UsageError
 from zipspark.options import layered
 from zipspark.spark import entropy
 from zipspark.storage import version_logs
-from zipspark.storage.deltas import COLUMNS, Table
+from zipspark.storage.deltas import Table
 from zipspark.storage.refreshes import HISTORY
+from zipspark.storage.table_schemas import COLUMNS
 
 POOL = rows(900)
 
