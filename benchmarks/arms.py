@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from chance import at_random, at_random_equal, within
 from pools import Split
 
-from zipspark.config import EngineOptions
+from zipspark.config import Choice, EngineOptions
 from zipspark.core import select
 from zipspark.core.codecs import lengths
 from zipspark.core.presets import content_hash
@@ -27,6 +27,8 @@ from zipspark.core.zstd_codec import ZstdCodec
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+OBJECTIVES: tuple[str, ...] = get_args(Choice.model_fields["objective"].annotation)
 
 Pick = Callable[[Split, int], Sequence[int]]  # (split, number of the draw) -> positions, in the order they were picked
 MASTER = "local[2]"

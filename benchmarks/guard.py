@@ -13,6 +13,7 @@ import click
 import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
+from arms import OBJECTIVES
 from looks import eye_of, header_of, lens_of
 from noise import KINDS, noise
 from results import Results, option
@@ -26,7 +27,7 @@ from zipspark.core.seen import Seen, look_at
 from zipspark.core.selection import Offer, Quota, rank
 from zipspark.units import format_bytes
 
-ARMS = tuple(product(("both", "ratio", "coverage"), ("off", "rules", "rules and views")))  # objective, guard
+ARMS = tuple(product(OBJECTIVES, ("off", "rules", "rules and views")))  # objective, guard
 COLUMNS = ("noise", "objective", "guard", "picks", "noise, %", "of bytes, %", "noise by kind")
 NOISE = "~"  # starts the group of a noise sample, before its kind
 

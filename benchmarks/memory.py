@@ -16,6 +16,7 @@ import click
 import numpy as np
 import processes
 import pyarrow as pa
+from arms import OBJECTIVES
 from looks import header_of, lens_of, looked_at
 from pools import records_of, rendered
 from results import Results, option
@@ -48,7 +49,7 @@ def main(pool: Path | None, rows: int, results: Path) -> None:
 def peaks(contents: dict[str, bytes]) -> Iterator[list[str]]:
     """A row per objective."""
     size = sum(map(len, contents.values()))
-    for objective in ("both", "ratio", "coverage"):
+    for objective in OBJECTIVES:
         ranks, rows_of_part = task_of(contents, Choice(objective=objective), size)
         with TemporaryDirectory() as folder, ProcessPoolExecutor(1, mp_context=get_context("spawn")) as alone:
             stream = f"{folder}/part.arrow"

@@ -13,6 +13,7 @@ from typing import Any
 import click
 import numpy as np
 import zstandard
+from arms import OBJECTIVES
 from measures import wide_ratio
 from pools import records_of, rendered
 from results import Results, option
@@ -22,7 +23,7 @@ from zipspark.units import format_bytes
 
 POOL_BYTES = 70_000_000  # of the first 54,000 samples of the pool that the byte budgets are for, without copies
 BYTE_BUDGETS = (2_500_000, 13_000_000)
-ARMS = tuple(product(("both", "ratio", "coverage"), ("off", "on")))  # objective, guard
+ARMS = tuple(product(OBJECTIVES, ("off", "on")))  # objective, guard
 REFERENCE = {"preset": "reference", "k1": 1000, "k2": 200, "k3": 100}
 COLUMNS = ("objective", "guard", "budget", "picks", "R", "R random", "seconds", "passes")
 REFERENCE_ROWS, REFERENCE_BUDGET = 5000, 500

@@ -16,6 +16,7 @@ from unittest.mock import patch
 
 import click
 import numpy as np
+from arms import OBJECTIVES
 from chance import at_random, within
 from heldout import Floats, HeldOut
 from kept import Json, Kept
@@ -31,7 +32,6 @@ from zipspark.core.selectors import Lazy, Picks
 from zipspark.units import parse_budget, parse_size
 
 PACKAGES = ("scikit-learn",)
-OBJECTIVES = ("both", "ratio", "coverage")
 SLICES = 2
 DRAWS = 5  # random subsets of a slice: their mean is what others are held against
 CLUSTERS = 32
