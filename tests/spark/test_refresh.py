@@ -196,6 +196,17 @@ def test_append_takes_new_rows_and_drops_what_is_gone(begun, stirred, appended):
 
 
 @once
+def test_a_column_may_be_called_what_a_refresh_calls_its_own(spark, tmp_path):
+    lake = Lake(spark, tmp_path)
+    lake.add([row | {"gone": "no", "offered": 1} for row in OLD], **{FEED: "true"})
+    lake.refresh()
+    lake.sql(f"DELETE FROM CORPUS WHERE id = '{next(iter(lake.subset()))}'")
+    lake.add([row | {"gone": "no", "offered": 1} for row in NEW])
+    assert lake.refresh().rows_dropped == 1
+    lake.check()
+
+
+@once
 def test_without_the_feed_a_diff_finds_the_same(stirred, begun, appended, tmp_path):
     lake = begun.copy(tmp_path)
     lake.sql(f"ALTER TABLE CORPUS SET TBLPROPERTIES ({FEED} = false)")
