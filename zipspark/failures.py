@@ -71,6 +71,11 @@ def explain_spark_error(error: BaseException) -> ZipsparkError | None:
             f"the executors' Python has no {missing[1]}: install zipspark there, or send an environment with "
             "--conf spark.archives=env.tar.gz#env"
         )
+    if file := re.search(r"FILE_NOT_EXIST\] Encountered error while reading file (.+?)\.\s", text):
+        return InputError(
+            f"{file[1]} is gone: something else changed the input while it was read, or VACUUM has removed the files "
+            "of that version"
+        )
     if file := re.search(r"Encountered error while reading file (.+?)\.\s", text):
         return InputError(f"{file[1]} cannot be read: it is damaged, or not what its name says")
     if file := re.search(r"FileNotFoundException: (?:File )?(.+?)(?: does not exist|\s|$)", text):

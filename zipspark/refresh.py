@@ -19,16 +19,17 @@ from pyspark.sql import SparkSession
 
 from zipspark.config import RefreshConfig, check_refresh
 from zipspark.errors import EngineError, InputError
+from zipspark.failures import explain_spark_error
 from zipspark.options import layered
 from zipspark.refresh_report import has_page, prepare
-from zipspark.refreshing import Refresh
+from zipspark.refreshing import REBUILD, Refresh
 from zipspark.report.refreshed import Refreshed
 from zipspark.running import explained, start_session
 from zipspark.spark.corpus import pinned
 from zipspark.spark.progress import side_by_side
-from zipspark.storage.deltas import Table
+from zipspark.storage.deltas import Commit, Table
 from zipspark.storage.inputs import Source, resolve
-from zipspark.storage.refreshes import Conflict, Tables, read_state
+from zipspark.storage.refreshes import Conflict, State, Tables, read_state
 
 logger = logging.getLogger("zipspark")
 
@@ -68,13 +69,10 @@ def refresh_to(config: RefreshConfig, given: SparkSession | None = None) -> Refr
                 with side_by_side(spark) as start:
                     identity = start(Table.of(source).identity, spark)
                     state = read_state(spark, tables, config.rebuild)
+                if config.rebuild:
+                    state = state.for_rebuild()
                 if state.pending is not None:
-                    if config.dry_run:
-                        raise InputError(
-                            f"refresh {state.number} was killed and is not whole: run without --dry-run first"
-                        )
-                    logger.warning("refresh %d was killed behind its commit: the rest of it is made now", state.number)
-                    Refresh.again(spark, config, tables, state, state.pending).run()
+                    _make_whole(spark, config, tables, state, state.pending)
                     continue
                 corpus = pinned(spark, source)  # behind the state: its version is then no older than what that knows
                 if corpus.version is None:
@@ -83,3 +81,21 @@ def refresh_to(config: RefreshConfig, given: SparkSession | None = None) -> Refr
             except Conflict as conflict:
                 logger.warning("another refresh came first (%s): looking again", conflict)
     raise EngineError(f"other refreshes of {config.subset} keep coming first: run it again once they are done")
+
+
+def _make_whole(spark: SparkSession, config: RefreshConfig, tables: Tables, state: State, pending: Commit) -> None:
+    """Make the rest of a refresh that was killed. Raises `InputError` where that cannot be done any more."""
+    if config.dry_run:
+        raise InputError(f"refresh {state.number} was killed and is not whole: run without --dry-run first")
+    logger.warning("refresh %d was killed behind its commit: the rest of it is made now", state.number)
+    try:
+        Refresh.again(spark, config, tables, state, pending).run()
+    except Conflict:
+        raise
+    except Exception as error:
+        why = explain_spark_error(error)
+        if not isinstance(why, InputError):
+            raise
+        # What it was made from is not there any more, and would not be the next time.
+        remedy = "" if str(why).endswith(REBUILD) else REBUILD
+        raise InputError(f"refresh {state.number} was killed and its rest cannot be made: {why}{remedy}") from error

@@ -75,6 +75,7 @@ class Refresh:
         corpus: Source,
         identity: Identity,
     ) -> Refresh:
+        _check_key(config, state)
         key = located_key(config)
         facts = {
             "config_hash": hash_of(key),
@@ -109,10 +110,10 @@ class Refresh:
         assert now is not None
         if last and not at.config.rebuild:
             if last["corpus_id"] != at.identity.id:
-                raise InputError(f"corpus {at.corpus.table} is not the table of refresh {last['refresh']}{_REBUILD}")
+                raise InputError(f"corpus {at.corpus.table} is not the table of refresh {last['refresh']}{REBUILD}")
             if now < last["corpus_version"]:
                 then = last["corpus_version"]
-                raise InputError(f"corpus {at.corpus.table} is at version {now}, it was at {then} before{_REBUILD}")
+                raise InputError(f"corpus {at.corpus.table} is at version {now}, it was at {then} before{REBUILD}")
             if now == last["corpus_version"]:
                 return self._refreshed(None, None, _Moves((0, 0), (0, 0), last["rows"], last["bytes"]))
         with Stages(at.spark, at.config) as stages:
@@ -149,7 +150,7 @@ class Refresh:
         if at.last["changes"] == "feed" and not has_feed:
             raise InputError(
                 f"the change feed of corpus {table} is off ({FEED}), which refresh {at.last['refresh']} went by"
-                f"{_REBUILD}"
+                f"{REBUILD}"
             )
         now, ledger = at.corpus.version, at.ledger
         if has_feed and (at.last["changes"] == "feed" or found_changes.has_feed(at.spark, table, then + 1, now)):
@@ -181,6 +182,7 @@ class Refresh:
         """Its version, once it holds this refresh; also one that changes no row of it is known by this commit."""
         subset = self.at.tables.subset
         if self.pending is not None:
+            self._check_committed(come, self.pending.version)
             return self.pending.version
         if self.at.is_whole:
             assert come is not None
@@ -191,6 +193,20 @@ class Refresh:
         else:
             self.step.merge(self.at.spark, subset, come, leaving)
         return self.step.made(self.at.spark, subset).version
+
+    def _check_committed(self, come: DataFrame | None, version: int) -> None:
+        """Raise `InputError` where another choice was committed: a ledger of this one would contradict it."""
+        there = self.at.tables.subset.read(self.at.spark, version)
+        if not self.at.chooses_all:
+            there = there.where(F.col("zip_refresh") == self.step.number)
+        sides = [(there, 1)] if come is None else [(there, 1), (come, -1)]
+        marked = (rows.select("zip_id", "zip_rank", F.lit(side).alias("side")) for rows, side in sides)
+        found = reduce(DataFrame.unionAll, marked).groupBy("zip_id", "zip_rank").agg(F.sum("side").alias("side"))
+        if not found.where("side != 0").isEmpty():
+            raise InputError(
+                "it would choose other rows now, as a library, or a table beside the corpus, is of another "
+                f"version{REBUILD}"
+            )
 
     def _write_ledger(self, decided: DataFrame | None, gone: DataFrame | None, grows: bool) -> int:
         ledger = self.at.tables.ledger
@@ -283,7 +299,17 @@ class Refresh:
         )
 
 
-_REBUILD = ": --rebuild chooses from the whole corpus again"
+REBUILD = ": --rebuild chooses from the whole corpus again"
+
+
+def _check_key(config: RefreshConfig, state: State) -> None:
+    """Raises `InputError` where rows were followed by another column."""
+    then = state.made.facts.get("config", {}).get("id_column") if state.made else None
+    if then not in (None, config.id_column) and not config.rebuild:
+        raise InputError(
+            f"id_column is {config.id_column!r}, but the last refresh went by {then!r}: rows cannot be followed "
+            f"from one to the other{REBUILD}"
+        )
 
 
 def _summed(ledger: DataFrame, ids: DataFrame) -> Size:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from zipspark.cli import run
-from zipspark.config import EngineOptions
+from zipspark.config import EngineOptions, RefreshConfig, SelectConfig
 from zipspark.storage.output import differences
 from zipspark.storage.places import Place
 from zipspark.storage.stages import completed, folder_of, is_running, read_state
@@ -208,6 +209,25 @@ def test_a_work_dir_is_asked_for_its_own_folder_of_this_out(tmp_path, dead, caps
     assert run(["clean", str(out), "--work-dir", str(work), "--quiet"]) == 0
     assert names_in(work) == [others.name]
     assert names_in(tmp_path) == [".out.work", "work"]
+
+
+def test_a_work_dir_is_asked_for_those_of_a_schema_and_of_refreshes(tmp_path, dead, sleeper):
+    work = tmp_path / "work"
+
+    def folder(model, **options) -> Path:
+        return Path(folder_of(model(work_dir=str(work), **options)).path)
+
+    for name in ("main.chosen", f"{tmp_path}/chosen"):
+        others = [folder(RefreshConfig, subset=f"{name}2"), folder(EngineOptions)]
+        left = [folder(RefreshConfig, subset=name), folder(RefreshConfig, subset=name)]
+        left.append(folder(SelectConfig, output_schema=name) if "/" not in name else folder(EngineOptions, output=name))
+        assert len({*left}) == 3
+        for place in (*left, *others):
+            write_work(place, dead)
+        running = write_work(folder(RefreshConfig, subset=name), state_of(sleeper))
+        assert run(["clean", name, "--work-dir", str(work), "--quiet"]) == 0
+        assert names_in(work) == sorted(place.name for place in (*others, running))
+        shutil.rmtree(work)
 
 
 class TestIsRunning:

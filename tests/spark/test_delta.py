@@ -303,13 +303,13 @@ def test_what_is_no_name(name):
 # --- tables of a schema ---------------------------------------------------------------------------------------------
 
 
-def write_tables(spark, schema, rows=3, overwrite=False, run="1", then=lambda: None):
+def write_tables(spark, schema, rows=3, run="1", then=lambda: None, **options):
     """What a run does with tables of ``rows`` rows, small ones that have what the checks ask for."""
 
     def frame(column):
         return spark.range(rows, numPartitions=1).select(F.col("id").cast("string").alias(column))
 
-    with SchemaOutput(spark, schema, overwrite) as output:
+    with SchemaOutput(spark, schema, **options) as output:
         output.write("subset", frame("zip_id"), rows=rows, facts=FACTS | {"run_id": run})
         then()
         output.write("ledger", frame("reason"), facts=FACTS | {"run_id": run})
@@ -365,6 +365,23 @@ def test_a_run_that_fails_leaves_no_table(spark, schema):
     with pytest.raises(Exception, match=r"row \d"):
         run()
     assert tables_of(spark, schema) == set()
+
+
+@pytest.mark.usefixtures("two_tables")
+@pytest.mark.parametrize("option", ["resume", "overwrite"])
+def test_what_a_killed_run_has_left_is_replaced_by_one_that_may(spark, schema, monkeypatch, option):
+    def killed():
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SchemaOutput, "_undo", lambda _: None)  # which a SIGKILL leaves no time for
+        with pytest.raises(KeyboardInterrupt):
+            write_tables(spark, schema, rows=5, then=killed)
+    assert tables_of(spark, schema) == {"subset"}
+    with pytest.raises(InputError, match="holds the table subset of a run that was killed: --resume goes on with it"):
+        write_tables(spark, schema)
+    write_tables(spark, schema, **{option: True})
+    assert counts(spark, schema) == {"subset": 3, "ledger": 3}
 
 
 @pytest.mark.usefixtures("two_tables")

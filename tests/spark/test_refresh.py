@@ -290,6 +290,71 @@ def test_a_refresh_that_only_looked_is_made_whole_too(lake, monkeypatch):
     assert lake.ledger()[NEW[0]["id"]]["decision"] == "guarded"
 
 
+@pytest.fixture
+def killed(monkeypatch):
+    """Let a refresh end behind the subset's commit."""
+
+    def behind_its_commit(lake: Lake, **options) -> None:
+        def end(*_):
+            raise Killed
+
+        with monkeypatch.context() as patched:
+            patched.setattr(module.Refresh, "_write_ledger", end)
+            with pytest.raises(Killed):
+                lake.refresh(**options)
+
+    return behind_its_commit
+
+
+@once
+def test_a_first_refresh_that_was_killed_is_made_whole_behind_an_optimize(begun, tmp_path, killed):
+    lake = Lake(begun.spark, tmp_path)
+    shutil.copytree(begun.corpus, lake.corpus)
+    killed(lake)
+    lake.spark.sql(f"OPTIMIZE delta.`{lake.folder}/chosen` ZORDER BY (zip_rank)").collect()
+    assert lake.refresh().refresh is None
+    lake.check()
+    assert lake.subset() == begun.subset()
+    lake.add(NEW)
+    assert lake.refresh().refresh == 1
+    lake.check()
+
+
+@once
+def test_what_cannot_be_made_whole_gives_way_to_a_rebuild(stirred, tmp_path, killed):
+    lake = stirred.copy(tmp_path)
+    killed(lake)
+    shutil.rmtree(lake.corpus)
+    lake.add(OLD)
+    before = lake.files()
+    why = "refresh 1 was killed and its rest cannot be made: corpus .* is not the table of refresh 0: rebuild=True"
+    with pytest.raises(InputError, match=why):
+        lake.refresh()
+    assert lake.files() == before
+    killed(lake, rebuild=True)  # and the rebuild too
+    done = lake.refresh(budget=3)  # it is the one that is made whole
+    assert done.refresh is None
+    assert [(row["refresh"], row["mode"], row["rows"]) for row in lake.history()][1:] == [(2, "rebuild", BUDGET)]
+    assert {*lake.subset().values()} <= {0, 2}
+    assert {key for key, row in lake.ledger().items() if row["decision"] == "selected"} == lake.subset().keys()
+    lake.add([NEW[0] | {"id": "one more"}])
+    assert lake.refresh(budget=1).refresh == 3
+
+
+@once
+def test_another_choice_is_never_written_beside_what_was_committed(stirred, tmp_path, killed):
+    lake, anchor = stirred.copy(tmp_path), tmp_path / "anchor"
+    lake.spark.createDataFrame(OLD[:1]).write.format("delta").save(str(anchor))
+    killed(lake, anchor=str(anchor))
+    came = [key for key, refresh in lake.subset().items() if refresh == 1]
+    texts = [row for row in NEW if row["id"] in came]
+    lake.spark.createDataFrame(texts).write.format("delta").mode("append").save(str(anchor))
+    before = lake.files()
+    with pytest.raises(InputError, match=r"its rest cannot be made: it would choose other rows now, .*: rebuild=True"):
+        lake.refresh(anchor=str(anchor))
+    assert lake.files() == before
+
+
 @once
 def test_of_two_at_once_one_counts(stirred, appended, tmp_path, monkeypatch):
     lake = stirred.copy(tmp_path)
@@ -421,6 +486,17 @@ class TestWhatIsRefused:
     def test_a_key_that_is_not_there(self, lake, refused):
         lake.add(NEW[:1])
         refused("id_column.*'key'", id_column="key")
+
+    def test_another_key(self, lake, refused):
+        lake.add(NEW[:1])
+        refused("id_column is 'text', but the last refresh went by 'id'.*: rebuild=True", id_column="text")
+
+    def test_a_folder_of_something_else(self, lake, refused, tmp_path):
+        place = tmp_path / "theirs"
+        lake.spark.createDataFrame(OLD[:5]).write.parquet(str(place))
+        before = sorted(place.iterdir())
+        refused("theirs is no Delta table: name another", subset=str(place))
+        assert sorted(place.iterdir()) == before
 
     def test_ids_that_repeat(self, lake, refused):
         lake.add([NEW[0], NEW[0] | {"text": "another text of the same id, long enough to be a sample"}])

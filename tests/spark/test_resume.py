@@ -573,6 +573,43 @@ def test_options_come_back_from_the_manifest(options):
 
 
 @pytest.mark.delta
+def test_a_delta_table_made_anew_is_another(spark, tmp_path, capsys, monkeypatch):
+    """Its name and version are what they were, and here its rows too."""
+    pool, out = tmp_path / "pool", tmp_path / "out"
+
+    def made() -> None:
+        shutil.rmtree(pool, ignore_errors=True)
+        spark.createDataFrame(rows(60)).coalesce(1).write.format("delta").save(str(pool))
+
+    made()
+    with monkeypatch.context() as patched:
+        patched.setattr(Stages, "remove", lambda *_: None)
+        assert select(pool, out) == 0
+    made()
+    assert select(pool, out, "--resume") == 3
+    assert "input.id was" in capsys.readouterr().err
+    assert run(["verify", str(out)]) == 5
+    assert "input.id was" in capsys.readouterr().out
+    shutil.rmtree(out)
+    assert select(pool, out, "--resume") == 3
+    assert "input.id was" in capsys.readouterr().err
+
+
+@pytest.mark.delta
+def test_a_version_that_vacuum_has_taken(spark, tmp_path, capsys):
+    pool, out = tmp_path / "pool", tmp_path / "out"
+    spark.createDataFrame(rows(60)).coalesce(1).write.format("delta").save(str(pool))
+    assert select(pool, out) == 0
+    files = [*pool.glob("*.parquet")]
+    spark.createDataFrame(rows(40)).coalesce(1).write.format("delta").mode("overwrite").save(str(pool))
+    for file in files:
+        file.unlink()
+    capsys.readouterr()
+    assert run(["verify", str(out), "--quiet"]) == 3
+    assert "VACUUM has removed the files of that version" in capsys.readouterr().err
+
+
+@pytest.mark.delta
 def test_a_delta_table_stays_at_its_version(spark, tmp_path, capsys, monkeypatch):
     spark.conf.set("spark.databricks.delta.snapshotPartitions", "1")
     pool, out = tmp_path / "pool", tmp_path / "out"

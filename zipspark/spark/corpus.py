@@ -9,10 +9,10 @@ from pyspark.sql import DataFrame, SparkSession
 from zipspark.config import PoolOptions
 from zipspark.spark.records import read_records, record_ids
 from zipspark.spark.rows import ROWS, Corpus
-from zipspark.spark.tables import pinned, read_table, table_ids
+from zipspark.spark.tables import identified, pinned, read_table, table_ids
 from zipspark.storage.inputs import Source
 
-__all__ = ["ROWS", "Corpus", "pinned", "read_corpus", "read_ids"]
+__all__ = ["ROWS", "Corpus", "identified", "pinned", "read_corpus", "read_ids"]
 
 _TABLES = ("parquet", "delta", "table")  # formats that Spark reads
 

@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 from zipspark.config import Choice, PoolOptions
 from zipspark.core.sketch import Sketch
 from zipspark.errors import InputError, ZipsparkError
-from zipspark.spark.corpus import pinned, read_corpus, read_ids
+from zipspark.spark.corpus import identified, read_corpus, read_ids
 from zipspark.spark.identity import with_ids
 from zipspark.spark.scores import with_text
 from zipspark.spark.sketches import head_length, sketch_of
@@ -51,9 +51,9 @@ def find(option: str, names: Sequence[str] | None) -> Source | None:
 
 
 def pinned_all(spark: SparkSession, source: Any, beside: References) -> tuple[Any, References]:
-    """The same sources, each table at the version that it has now."""
-    tables = {name: pinned(spark, table) if isinstance(table, Source) else table for name, table in beside.items()}
-    return pinned(spark, source) if isinstance(source, Source) else source, tables
+    """The same sources, each table at the version that it has now, and with Delta's id of it."""
+    tables = {name: identified(spark, table) if isinstance(table, Source) else table for name, table in beside.items()}
+    return identified(spark, source) if isinstance(source, Source) else source, tables
 
 
 def texts(

@@ -104,6 +104,15 @@ def pinned(spark: SparkSession, source: Source) -> Source:
         return replace(source, version=Table.of(source).version(spark))
 
 
+def identified(spark: SparkSession, source: Source) -> Source:
+    """The same source, pinned, and of a Delta table with Delta's own id of it."""
+    source = pinned(spark, source)
+    if source.table is None or source.version is None:
+        return source
+    with _explained(source):
+        return replace(source, table_id=Table.of(source).identity(spark).id)
+
+
 def _open(spark: SparkSession, source: Source) -> DataFrame:
     """The input as Spark shows it."""
     if source.format == "parquet":

@@ -11,7 +11,16 @@ from pyarrow.fs import FileSelector
 
 from zipspark.config import EngineOptions
 from zipspark.storage.places import Place
-from zipspark.storage.stages import PURPOSES, aside, completed, delete_stages, folder_of, is_running, read_state
+from zipspark.storage.stages import (
+    PURPOSES,
+    aside,
+    completed,
+    delete_stages,
+    folder_of,
+    folders_in,
+    is_running,
+    read_state,
+)
 
 
 @dataclass(frozen=True)
@@ -33,23 +42,28 @@ class Leftover:
 
 
 def leftovers(engine: EngineOptions) -> list[Leftover]:
-    """What there is beside ``engine.output``, or in ``engine.work_dir``, for that OUT."""
+    """What there is beside ``engine.output``, or in ``engine.work_dir``, for that OUT, schema or subset."""
     assert engine.output is not None
-    out = Place.parse(engine.output)
     outputs = [engine.output, *(aside(engine.output, purpose) for purpose in PURPOSES)]
-    works = [folder_of(engine.model_copy(update={"output": output})) for output in outputs]
-    states = [read_state(work) for work in works if work is not None]
-    running = [state is not None and is_running(state) for state in states]
+    if engine.work_dir:
+        works = [work for output in outputs for work in folders_in(engine.work_dir, output)]
+    else:
+        works = [work for output in outputs if (work := folder_of(EngineOptions(output=output))) and work.exists()]
     found = [
-        Leftover(work, tuple(row["stage"] for row in completed(work)), _size(work), in_use)
-        for work, in_use in zip(works, running, strict=True)
-        if work is not None and work.exists()
+        Leftover(work, tuple(row["stage"] for row in completed(work)), _size(work), _is_in_use(work)) for work in works
     ]
-    return found + [Leftover(place, (), _size(place), running[0]) for place in _half_written(out)]
+    half = [*_half_written(Place.parse(engine.output))]
+    in_use = bool(half) and (own := folder_of(engine)) is not None and _is_in_use(own)
+    return found + [Leftover(place, (), _size(place), in_use) for place in half]
 
 
 def remove(found: Leftover) -> None:
     delete_stages(found.place)
+
+
+def _is_in_use(work: Place) -> bool:
+    state = read_state(work)
+    return state is not None and is_running(state)
 
 
 def _half_written(out: Place) -> Iterator[Place]:

@@ -164,8 +164,16 @@ class Table:
         return Table(f"{self.name[:-1]}{suffix}`" if self.name.endswith("`") else f"{self.name}{suffix}")
 
     def exists(self, spark: SparkSession) -> bool:
-        """Whether there is a table of this name (of another format, where `version` is None), or one in the folder."""
-        return spark.catalog.tableExists(self.sql) if self.uri is None else self.version(spark) is not None
+        """Whether there is a table of this name, or anything in the folder; where `version` is None it is no Delta."""
+        if self.uri is None:
+            return spark.catalog.tableExists(self.sql)
+        if self.version(spark) is not None:
+            return True
+        try:
+            files = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(self.uri)
+            return not files.select("path").isEmpty()
+        except AnalysisException:  # there is no such folder
+            return False
 
     def version(self, spark: SparkSession) -> int | None:
         """The version it has now; None where it is no Delta table."""

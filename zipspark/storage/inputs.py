@@ -70,15 +70,18 @@ class Source:
     root: str | None = None  # URI of the folder below which folders are called column=value; None: none are
     table: str | None = None  # name in the catalog (format table) or folder (format delta)
     version: int | None = None  # of a Delta table, once it is pinned (`zipspark.spark.corpus.pinned`)
+    table_id: str | None = None  # Delta's own for it, once it is identified
     warnings: tuple[str, ...] = ()
 
     def fingerprint(self) -> dict[str, Any]:
         """What a manifest says of the input, JSON-ready; equal for the same input, at whatever place files lie.
 
-        Of a file its path below the common root, size and time count; of a table its name and version.
+        Of a file its path below the common root, size and time count; of a table its name and version, and Delta's
+        own id, which one that was dropped and made anew does not have.
         """
         if self.table is not None:
-            return {"format": self.format, "name": self.table, "version": self.version}
+            own = {"id": self.table_id} if self.table_id else {}
+            return {"format": self.format, "name": self.table, "version": self.version, **own}
         skip = len(self.place)
         lines = [json.dumps([file.path[skip:], file.size, file.modified]) for file in self.files]
         return {

@@ -9,7 +9,8 @@
 Each commit carries the number of its refresh as Delta's transaction version, so it is made once however often it is
 tried, and of two refreshes with the same number only the first one counts (`Conflict` for the other). A refresh that
 was killed behind the subset's commit is *pending*: the commit's metadata says with what it was made, and the next run
-makes the rest of it again before it does anything else.
+makes the rest of it again before it does anything else. Only a rebuild, which replaces subset and ledger, passes over
+it: the history has no row of it then.
 """
 
 from __future__ import annotations
@@ -64,16 +65,17 @@ class State:
     history: tuple[dict[str, Any], ...]  # its rows, ascending: one per refresh
     pending: Commit | None  # of the subset, by a refresh that the history does not know yet
     version: int | None  # of the subset, now; None: there is none
+    number: int  # of the pending refresh, or of the next
+    made: Commit | None = None  # of the subset, by the last refresh; None: there is none, or Delta no longer knows it
 
     @property
     def last(self) -> dict[str, Any] | None:
         """The history's last row; None before the first refresh."""
         return self.history[-1] if self.history else None
 
-    @property
-    def number(self) -> int:
-        """Of the next refresh."""
-        return 0 if self.last is None else int(self.last["refresh"]) + 1
+    def for_rebuild(self) -> State:
+        """The same for a refresh that leaves nothing of a pending one."""
+        return self if self.pending is None else replace(self, pending=None, number=self.number + 1)
 
 
 def read_state(spark: SparkSession, tables: Tables, rebuild: bool = False) -> State:
@@ -82,7 +84,8 @@ def read_state(spark: SparkSession, tables: Tables, rebuild: bool = False) -> St
     Raises `InputError` where it is not what the last refresh left (but for a rebuild), or no refresh has made it.
     """
     # The history first: of a refresh that lands while this is read at most too little is known then, and it is pending.
-    state = State(_rows(spark, tables.history), None, None)
+    rows = _rows(spark, tables.history)
+    state = State(rows, pending=None, version=None, number=int(rows[-1]["refresh"]) + 1 if rows else 0)
     last = state.last
     known = -1 if last is None else int(last["subset_version"])
     commits = _commits(spark, tables.subset, known)
@@ -101,18 +104,22 @@ def read_state(spark: SparkSession, tables: Tables, rebuild: bool = False) -> St
             f"at {known}): drop it, {tables.ledger} and {tables.history} to begin anew"
         )
     for commit in commits:
+        refresh = commit.facts.get("refresh")
         if commit.version <= known:
-            continue
-        if commit.facts.get("refresh") == state.number and state.pending is None:
+            state = replace(state, made=commit) if commit.version == known else state
+        elif state.pending is None and refresh == state.number:
             state = replace(state, pending=commit)
-        elif last is None:
+        elif state.pending is not None and refresh == state.number + 1:  # a rebuild, for which that counts no more
+            state = replace(state, pending=commit, number=refresh)
+        elif last is None and state.pending is None:
             raise InputError(
                 f"subset {tables.subset} was written by something else than zipspark refresh "
                 f"(version {commit.version}: {commit.operation}): name another table"
             )
         elif not (rebuild or _is_harmless(commit)):
+            since = state.number if last is None else last["refresh"]
             raise InputError(
-                f"subset {tables.subset} was changed by something else since refresh {last['refresh']} "
+                f"subset {tables.subset} was changed by something else since refresh {since} "
                 f"(version {commit.version}: {commit.operation}): --rebuild chooses from the whole corpus again"
             )
     return state

@@ -7,7 +7,8 @@
 
 A catalog has no rename for all of them at once. Readers go by the manifest: at the versions that it names the tables
 are those of one run, also while the next one replaces them. A run that fails restores what it has replaced, and drops
-what it has made. One that is killed leaves the manifest as it was, and with it the tables at their versions.
+what it has made. One that is killed leaves the manifest as it was, and with it the tables at their versions; where it
+was the first, there is no manifest, and only a run that resumes or overwrites goes on with tables like these.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ class SchemaOutput(Result):
         self._spark = spark
         self._mark = uuid.uuid4().hex[:8]  # by which its own commits are known: a run may be saved twice
         self._began = False
+        self._replaces = overwrite  # tables that are there
 
     def __enter__(self) -> SchemaOutput:
         there = self._there()
@@ -56,6 +58,7 @@ class SchemaOutput(Result):
             self.found = read_manifest(self._spark, self.schema)
         elif there:
             self._check_replaceable(there)
+            self._replaces = True
         self._check_writable()
         return self
 
@@ -82,7 +85,7 @@ class SchemaOutput(Result):
         self._began = True
         writing = writer(df, name, {**facts, "mark": self._mark})
         table = self._table(name)
-        if self._overwrite:
+        if self._replaces:
             table.save(writing.mode("overwrite").option("overwriteSchema", "true"))
         else:
             table.create(self._spark, writing)
@@ -119,13 +122,25 @@ class SchemaOutput(Result):
 
     def _check_replaceable(self, there: set[str]) -> None:
         if MANIFEST not in there:
-            raise InputError(
-                f"{self.name} holds {_tables(there)}, but no table {MANIFEST}, so zipspark did not write them, or was "
-                "killed meanwhile: drop them yourself, or name another"
-            )
+            if others := {name for name in there if not self._is_of_runs(name)}:
+                raise InputError(
+                    f"{self.name} holds {_tables(others)}, but no table {MANIFEST}, so zipspark did not write them: "
+                    "drop them yourself, or name another"
+                )
+            if not (self._resume or self._overwrite):
+                raise InputError(
+                    f"{self.name} holds {_tables(there)} of a run that was killed: --resume goes on with it, or "
+                    "--overwrite to replace them"
+                )
+            return
         if not self._overwrite:
             raise InputError(f"{self.name} holds {_tables(there)}: name another, or --overwrite to replace them")
         read_manifest(self._spark, self.schema)
+
+    def _is_of_runs(self, name: str) -> bool:
+        """Whether all that was ever committed to a table was written like this."""
+        commits = self._table(name).history(self._spark)
+        return bool(commits) and all("mark" in commit.facts for commit in commits)
 
     def _check_writable(self) -> None:
         """Raise `InputError` unless a table can be made here; it is dropped again."""

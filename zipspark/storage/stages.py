@@ -20,6 +20,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import socket
 import tempfile
 import threading
@@ -36,6 +37,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from zipspark.config import EngineOptions
 from zipspark.errors import InputError, UsageError, ZipsparkError
+from zipspark.storage.inputs import is_path
 from zipspark.storage.output import differences
 from zipspark.storage.places import Place
 
@@ -151,17 +153,40 @@ class Stages:
 
 
 def folder_of(engine: EngineOptions) -> Place | None:
-    """The work folder: ``--work-dir`` says where, and is shared, so each OUT has one of its own in there.
+    """The work folder: ``--work-dir`` says where, and is shared, so each OUT or schema has one of its own in there.
 
-    Else it stands beside OUT, as ``.<name>.work``. None where there is neither, as beside tables of a schema.
+    So has each refresh of a subset, as two may run at once. Else it stands beside OUT, as ``.<name>.work``. None where
+    there is neither, as beside tables of a schema.
     """
-    out = Place.parse(engine.output) if engine.output else None
-    if engine.work_dir:
-        schema = getattr(engine, "output_schema", None)
-        name, whole = (out.name, out.uri) if out else (schema, schema)
-        own = f"{name}-{zlib.crc32(whole.encode()):08x}" if whole else f"zipspark-{uuid.uuid4().hex[:8]}"
-        return Place.parse(engine.work_dir).child(f"{own}.work")
-    return out.parent.child(f".{out.name}.work") if out else None
+    if not engine.work_dir:
+        out = Place.parse(engine.output) if engine.output else None
+        return out.parent.child(f".{out.name}.work") if out else None
+    schema, subset, new = getattr(engine, "output_schema", None), getattr(engine, "subset", None), uuid.uuid4().hex[:8]
+    if engine.output:
+        own = _of_place(engine.output)
+    elif schema:
+        own = _of_name(schema)
+    elif subset:
+        own = f"{_of_place(subset) if is_path(subset) else _of_name(subset)}-{new}"
+    else:
+        own = f"zipspark-{new}"
+    return Place.parse(engine.work_dir).child(f"{own}.work")
+
+
+def folders_in(work_dir: str, name: str) -> list[Place]:
+    """What there is in a shared work folder of runs whose OUT, schema or subset is called ``name``."""
+    owners = "|".join(map(re.escape, (_of_place(name), _of_name(name))))
+    own = re.compile(rf"({owners})(-[0-9a-f]{{8}})?\.work")
+    return [folder for folder in Place.parse(work_dir).list() if own.fullmatch(folder.name)]
+
+
+def _of_place(name: str) -> str:
+    place = Place.parse(name)
+    return f"{place.name}-{zlib.crc32(place.uri.encode()):08x}"
+
+
+def _of_name(name: str) -> str:
+    return f"{name}-{zlib.crc32(name.encode()):08x}"
 
 
 Purpose = Literal["verify", "report"]
