@@ -87,4 +87,4 @@ def _skip_without_delta(request):
     if request.node.get_closest_marker("delta"):
         _, missing = request.getfixturevalue("session_and_delta")
         if missing:
-            pytest.skip(missing)
+            (pytest.fail if os.environ.get("CI") else pytest.skip)(missing)

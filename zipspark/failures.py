@@ -39,6 +39,11 @@ _ENGINE = (
     ),
 )
 
+# What stores and catalogs say where somebody may not read or write.
+_FORBIDDEN = (
+    r"AccessControlException|AccessDeniedException|Permission denied|PERMISSION_DENIED|INSUFFICIENT_PERMISSIONS"
+    r"|Cannot create \w+:/|Mkdirs failed to create"
+)
 # What the user's SQL meets in a row, in Spark's words, which quote the value.
 _VALUE = (
     r"\[(CAST_INVALID_INPUT|CAST_OVERFLOW|CANNOT_PARSE_\w+|NUMERIC_VALUE_OUT_OF_RANGE)[\w.]*\] (.+?)(?: SQLSTATE: |$)"
@@ -82,6 +87,8 @@ def explain_spark_error(error: BaseException) -> ZipsparkError | None:
         return InputError(f"{file[1]} is gone: something else changed the input while it was read")
     if value := re.search(_VALUE, text, flags=re.MULTILINE):
         return InputError(f"SQL fails on a row of the input (--where, --text-expr or a view): {value[1]} {value[2]}")
+    if re.search(_FORBIDDEN, text):
+        return InputError(f"not permitted to read or write: {first_line(error)}")
     for pattern, message in _ENGINE:
         if re.search(pattern, text):
             return EngineError(message)

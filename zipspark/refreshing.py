@@ -187,11 +187,12 @@ class Refresh:
         if self.at.is_whole:
             assert come is not None
             self.step.create(subset, "subset", come, replace=self.at.base is not None)
-        elif leaving is None:
-            assert self.at.subset is not None
+            return self.step.made(self.at.spark, subset).version
+        assert self.at.subset is not None
+        if leaving is None:
             self.step.append(subset, "subset", self.at.subset.limit(0) if come is None else come)
         else:
-            self.step.merge(self.at.spark, subset, come, leaving)
+            self.step.merge(subset, "subset", self.at.subset, come, leaving)
         return self.step.made(self.at.spark, subset).version
 
     def _check_committed(self, come: DataFrame | None, version: int) -> None:
@@ -218,7 +219,7 @@ class Refresh:
         else:
             leaving = self.at.ledger.select("zip_id").limit(0) if gone is None else gone
             leaving = leaving if decided is None else leaving.join(decided, "zip_id", "left_anti")
-            self.step.merge(self.at.spark, ledger, decided, leaving)
+            self.step.merge(ledger, "ledger", self.at.ledger, decided, leaving)
         version = ledger.version(self.at.spark)
         assert version is not None
         return version

@@ -126,6 +126,10 @@ def test_values_are_read_as_people_write_them(key, given, value):
         ({"k3": 500}, "k3 must be <= k2 (200), got 500"),
         ({"codec": "zlib", "level": 10}, "level must be <= 9 for codec zlib, got 10"),
         ({"master": "local[2]", "remote": "sc://x"}, "remote must not stand beside master (local[2]), got sc://x"),
+        (
+            {"output": "out", "output_schema": "main.chosen"},
+            "output_schema must not stand beside output (out), got main.chosen",
+        ),
         ({"preset": "reference", "parts": 3}, "parts must be 1 with preset reference, got 3"),
         ({"conf": ["novalue"]}, "conf must be KEY=VALUE, got 'novalue'"),
         ({"window": "1GiB"}, "window must be between 64KiB and 128MiB, got '1GiB'"),

@@ -196,6 +196,58 @@ def test_append_takes_new_rows_and_drops_what_is_gone(begun, stirred, appended):
 
 
 @once
+def test_tables_of_a_catalog(stirred, begun, appended, tmp_path):
+    """The same, where corpus and subset have names and lie wherever the catalog has them."""
+    schema, spark = f"lake_{tmp_path.name}", stirred.spark
+    shutil.copytree(stirred.corpus, tmp_path / "corpus")
+    spark.sql(f"CREATE SCHEMA {schema} LOCATION '{tmp_path}/schema'")
+    try:
+        spark.sql(f"CREATE TABLE {schema}.corpus USING delta LOCATION '{tmp_path}/corpus'")
+        spark.sql(f"RESTORE TABLE {schema}.corpus TO VERSION AS OF 0").collect()
+        given = {"corpus": f"{schema}.corpus", "subset": f"spark_catalog.{schema}.chosen", "id_column": "id"}
+        given |= {"budget": BUDGET, "parts": 2, "quiet": True}
+
+        def subset() -> dict[str, int]:
+            found = spark.table(f"{schema}.chosen").toArrow().sort_by("zip_rank").to_pylist()
+            return {row["zip_id"]: row["zip_refresh"] for row in found}
+
+        refresh_subset(spark, **given)
+        assert subset() == begun.subset()
+        spark.sql(f"RESTORE TABLE {schema}.corpus TO VERSION AS OF 4").collect()
+        done = refresh_subset(spark, **given)
+        assert (done.rows_new, done.rows_updated, done.rows_deleted) == (52, 2, 2)
+        assert subset() == appended.subset()
+        assert refresh_subset(spark, **given).refresh is None
+        assert spark.table(f"{schema}.chosen_history").count() == 2
+        assert spark.table(f"{schema}.chosen_ledger").count() == len(appended.ledger())
+    finally:
+        spark.sql(f"DROP SCHEMA {schema} CASCADE")
+
+
+@once
+def test_a_session_that_takes_no_settings_comes_to_the_same(stirred, appended, tmp_path, monkeypatch):
+    """As Databricks' serverless compute has them: rows are taken out without MERGE."""
+    lake = stirred.copy(tmp_path)
+    conf = type(lake.spark.conf)
+    known = conf.set
+
+    def refusing(self, key, value):
+        if "delta" in key:
+            raise RuntimeError(f"[CONFIG_NOT_AVAILABLE] {key}")
+        known(self, key, value)
+
+    monkeypatch.setattr(conf, "set", refusing)
+    lake.refresh()
+    lake.check()
+    assert lake.subset() == appended.subset()
+    assert lake.ledger() == appended.ledger()
+    for one, operation in ((lake, "WRITE"), (appended, "MERGE")):
+        last = one.spark.sql(f"DESCRIBE HISTORY delta.`{one.folder}/chosen` LIMIT 1").toArrow().to_pylist()[0]
+        assert last["operation"] == operation
+    assert lake.refresh().refresh is None
+
+
+@once
 def test_a_column_may_be_called_what_a_refresh_calls_its_own(spark, tmp_path):
     lake = Lake(spark, tmp_path)
     lake.add([row | {"gone": "no", "offered": 1} for row in OLD], **{FEED: "true"})
@@ -561,6 +613,10 @@ class TestWhatIsRefused:
     def test_a_subset_that_is_gone(self, lake, refused):
         shutil.rmtree(lake.folder / "chosen")
         refused("chosen is gone, but .*chosen_ledger is there")
+
+    def test_a_place_that_cannot_be_written(self, lake, refused):
+        lake.add(NEW[:1])
+        refused("not permitted to read or write: Cannot create file:/proc/zipspark", subset="/proc/zipspark/chosen")
 
     def test_files_are_no_corpus(self, lake, tmp_path):
         path = tmp_path / "pool.jsonl"

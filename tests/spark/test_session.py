@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -382,6 +383,23 @@ def test_what_is_not_easily_caused(text, said):
     found = explain_spark_error(RuntimeError(text))
     assert isinstance(found, EngineError)
     assert said in str(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "[FAILED_READ_FILE.FILE_NOT_EXIST] Encountered error while reading file s3a://b/part-0.parquet. File ...",
+            "s3a://b/part-0.parquet is gone: .* or VACUUM has removed",
+        ),
+        ("[FAILED_READ_FILE] Encountered error while reading file s3a://b/1.parquet. Cause", "is damaged"),
+        ("java.nio.file.AccessDeniedException: s3a://b/out: 403 Forbidden", "not permitted .*: s3a://b/out: 403"),
+    ],
+)
+def test_files_that_are_gone_damaged_or_forbidden(text, said):
+    found = explain_spark_error(RuntimeError(text))
+    assert isinstance(found, InputError)
+    assert re.search(said, str(found))
 
 
 def test_what_nothing_is_known_of(spark):

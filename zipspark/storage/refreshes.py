@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -187,8 +187,29 @@ class Step:
         with _conflicts():
             table.save(writing.mode("append").option("mergeSchema", "true"))
 
-    def merge(self, spark: SparkSession, table: Table, coming: DataFrame | None, leaving: DataFrame) -> None:
-        """Bring rows into ``table`` by ``zip_id``: those ``leaving`` go, those ``coming`` replace others or are new."""
+    def merge(self, table: Table, kind: str, there: DataFrame, coming: DataFrame | None, leaving: DataFrame) -> None:
+        """Bring rows into ``table`` by ``zip_id``: those ``leaving`` go, those ``coming`` replace others or are new.
+
+        Rows that stay are written again only where a session may not say of SQL whose commit it is.
+        """
+        spark = there.sparkSession
+        settings = {
+            "spark.databricks.delta.write.txnAppId": _APP,
+            "spark.databricks.delta.write.txnVersion": str(self.number),
+            "spark.databricks.delta.commitInfo.userMetadata": user_metadata(self._said),
+        }
+        with _settings(spark, settings) as are_set, _conflicts():
+            if are_set:
+                self._merge(table, coming, leaving)
+            else:
+                coming = there.limit(0) if coming is None else coming
+                outdated = leaving.select("zip_id").union(coming.select("zip_id"))
+                rows = there.join(outdated, "zip_id", "left_anti").unionByName(coming, allowMissingColumns=True)
+                writing = self._marked(writer(rows, kind, self._said))
+                table.save(writing.mode("overwrite").option("mergeSchema", "true"))
+
+    def _merge(self, table: Table, coming: DataFrame | None, leaving: DataFrame) -> None:
+        spark = leaving.sparkSession
         source = leaving.select("zip_id", F.lit(True).alias("zip_gone"))
         if coming is not None:
             coming = coming.withColumn("zip_gone", F.lit(False))
@@ -203,14 +224,8 @@ class Step:
             f"WHEN NOT MATCHED AND NOT s.zip_gone THEN INSERT ({', '.join(columns)}) "
             f"VALUES ({', '.join(f's.{name}' for name in columns)})"
         )
-        settings = {
-            "spark.databricks.delta.write.txnAppId": _APP,
-            "spark.databricks.delta.write.txnVersion": str(self.number),
-            "spark.databricks.delta.commitInfo.userMetadata": user_metadata(self._said),
-        }
         try:
-            with _settings(spark, settings), _conflicts():
-                spark.sql(statement).collect()  # one row of counts, or none where it was made already
+            spark.sql(statement).collect()  # one row of counts, or none where it was made already
         finally:
             spark.catalog.dropTempView(view)
 
@@ -230,14 +245,20 @@ class Step:
 
 
 @contextmanager
-def _settings(spark: SparkSession, settings: Mapping[str, str]) -> Iterator[None]:
-    """For one statement: SQL has no options, and Delta reads these from the session."""
-    for key, value in settings.items():
-        spark.conf.set(key, value)
+def _settings(spark: SparkSession, settings: Mapping[str, str]) -> Iterator[bool]:
+    """For one statement: SQL has no options, and Delta reads these from the session. False where it takes none.
+
+    That is so on Databricks' serverless compute.
+    """
+    done: list[str] = []
     try:
-        yield
+        with suppress(Exception):  # each service has its own
+            for key, value in settings.items():
+                spark.conf.set(key, value)
+                done.append(key)
+        yield len(done) == len(settings)
     finally:
-        for key in settings:
+        for key in done:
             spark.conf.unset(key)
 
 
