@@ -70,6 +70,7 @@ def forecast(work: Work, spent: Mapping[str, float], ranking: Ranking, rates: Ra
     seconds["score"] += more * rates.score / width
     seconds["look"] += more * rates.look / width + counted * rates.sketch / min(work.cores, 2)
     seconds["parts"] += more * rates.moved / at_once
-    seconds["account"] += CANDIDATE_BYTES * work.rows * rates.moved / work.cores  # the ledger
+    # The ledger, and the samples, which are read for those that the pool's ratio is measured of.
+    seconds["account"] += (CANDIDATE_BYTES * work.rows + more) * rates.moved / width
     seconds["write"] += more * rates.moved / width  # the input is read again for the subset's columns
     return seconds
