@@ -220,7 +220,8 @@ sys.exit(run(arguments))
 def test_a_driver_that_is_killed_again_and_again(pool, checksum, tmp_path):
     command = ["select", str(pool), "--output", str(tmp_path / "out"), *OPTIONS, "--resume", "--master", "local[2]"]
     command += as_flags(CONF | {"spark.ui.enabled": "false"})
-    for kind, table in (("stage", "samples"), ("stage", "candidates"), ("stage", "ledger"), ("table", "subset")):
+    stages = ("scores", "samples", "candidates", "ledger")
+    for kind, table in (*(("stage", stage) for stage in stages), ("table", "subset")):
         killed = run_alone([sys.executable, "-c", KILLED_WHILE_WRITING, kind, table, *command], tmp_path)
         assert killed.returncode == -signal.SIGKILL, killed.stderr
         assert not (tmp_path / "out").exists()
