@@ -14,15 +14,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from parts import Merged
 from pools import first_records, rendered
 from results import Results
+from watching import Used
 
 from zipspark.calibration import HELD
 from zipspark.config import Choice, SelectConfig, oversampling
@@ -32,9 +32,6 @@ from zipspark.core.presets import content_hash
 from zipspark.entropy.streams import Stream
 from zipspark.forecast import Rates, Work, forecast
 from zipspark.spark.scores import BUCKETS
-
-if TYPE_CHECKING:
-    from scale import Run
 
 DEFAULTS = SelectConfig()
 SHARES = (0.0002, 0.002, 0.02, 0.1, 0.5)  # of a part, that it is ranked for
@@ -47,6 +44,30 @@ SCENARIOS = (  # samples, picks, bytes of a part, cores
     (10**10, 2 * 10**6, LARGE_PARTS, 1000),
 )
 SPLIT = 128 * 2**20  # bytes of text that a task of Spark reads: `spark.sql.files.maxPartitionBytes`
+
+
+@dataclass(frozen=True)
+class Run:
+    """One selection."""
+
+    rows: int
+    budget: str
+    bytes: int  # of text that could be chosen
+    picks: int
+    picked: int  # bytes
+    parts: int
+    seconds: Mapping[str, float]  # by stage
+    shuffled: Mapping[str, int]  # bytes, by stage
+    used: Used
+
+    @property
+    def cpu(self) -> float:
+        """Seconds of all stages."""
+        return sum(self.used.cpu_of.values())
+
+    @property
+    def all_shuffled(self) -> int:
+        return sum(self.shuffled.values())
 
 
 @dataclass(frozen=True)

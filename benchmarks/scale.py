@@ -13,48 +13,23 @@ collection of Java's left, at most; what Java holds besides is room that it had 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import pairwise
 from pathlib import Path
 
 import click
 import variation
-from projection import projected
+from projection import Run, projected
 from results import Results, option
-from watching import Used, event_log, job, shuffled
+from watching import event_log, job, shuffled
 
 MEMORY = ("worker", "command", "java", "heap")  # of `Used`
 SHUFFLING = ("look", "parts", "merge", "account", "write")  # stages that do
 ASKED = 11.0  # times as long, at most, for ten times the rows
 FLAT = 1.2  # times as much memory of a worker, at most, whatever the rows
 TOLD = 5.0  # CPU seconds from which on a stage's factor is no chance
-
-
-@dataclass(frozen=True)
-class Run:
-    """One selection."""
-
-    rows: int
-    budget: str
-    bytes: int  # of text that could be chosen
-    picks: int
-    picked: int  # bytes
-    parts: int
-    seconds: Mapping[str, float]  # by stage
-    shuffled: Mapping[str, int]  # bytes, by stage
-    used: Used
-
-    @property
-    def cpu(self) -> float:
-        """Seconds of all stages."""
-        return sum(self.used.cpu_of.values())
-
-    @property
-    def all_shuffled(self) -> int:
-        return sum(self.shuffled.values())
 
 
 @click.command(help=__doc__, context_settings={"ignore_unknown_options": True})

@@ -22,7 +22,8 @@ from zipspark.errors import EngineError, InputError
 from zipspark.failures import explain_spark_error
 from zipspark.options import layered
 from zipspark.refresh_report import has_page, prepare
-from zipspark.refreshing import REBUILD, Refresh
+from zipspark.refresh_writing import REBUILD
+from zipspark.refreshing import Refresh
 from zipspark.report.refreshed import Refreshed
 from zipspark.running import explained, start_session
 from zipspark.spark.corpus import pinned

@@ -5,8 +5,8 @@
     corpus ─ changes ─▶ rows to look at ─ choice ─▶ rows that come ─┐
                     └─▶ rows that are gone ─────────────────────────┴─▶ subset ─▶ ledger ─▶ history ─▶ report
 
-What is chosen, and of what, stands in `zipspark.refresh_choice`. Where nothing is gone and the subset only grows, which
-is what happens every day, nothing is joined or merged with it.
+What is chosen, and of what, stands in `zipspark.refresh_choice`, how it is written in `zipspark.refresh_writing`. Where
+nothing is gone and the subset only grows, which is what happens every day, nothing is joined or merged with it.
 """
 
 from __future__ import annotations
@@ -14,11 +14,9 @@ from __future__ import annotations
 import time
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import partial, reduce
 from typing import Any
 
-import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -29,6 +27,7 @@ from zipspark.failures import code_of, first_line
 from zipspark.logs import run_id
 from zipspark.refresh_choice import Chosen, Size, Standing, chosen, own
 from zipspark.refresh_report import SUFFIX, came, has_page, place_of
+from zipspark.refresh_writing import REBUILD, Writing
 from zipspark.report.facts import Example
 from zipspark.report.history import History
 from zipspark.report.page import history_page
@@ -42,7 +41,7 @@ from zipspark.spark.progress import Progress, side_by_side
 from zipspark.spark.scores import hashed_rows
 from zipspark.storage.deltas import FEED, Commit, Identity, Table
 from zipspark.storage.inputs import Source, resolve
-from zipspark.storage.refreshes import HISTORY, State, Step, Tables
+from zipspark.storage.refreshes import State, Step, Tables
 from zipspark.storage.stages import Stages
 
 
@@ -132,10 +131,11 @@ class Refresh:
             with progress.stage("write", 7, of=len(STAGES)), side_by_side(at.spark) as start:
                 ratio = start(self._ratio, choice, gone, done.bytes)
                 shown = start(self._shown, choice.come) if has_page(at.config, at.tables.subset) else None
-                version = self._write_subset(choice.come, moves.leaving)
-                ledger = self._write_ledger(choice.decided, gone, moves.leaving is None)
+                tables = Writing(at, self.step, self.pending)
+                version = tables.subset(choice.come, moves.leaving)
+                ledger = tables.ledger(choice.decided, gone, moves.leaving is None)
                 done = replace(done, ratio_after=ratio.result())
-                row = self._write_history(done, version, ledger, time.monotonic() - started)
+                row = tables.history(done, version, ledger, time.monotonic() - started)
                 if shown is not None:
                     done = replace(done, report=self._write_report(row, shown))
         return done
@@ -175,75 +175,6 @@ class Refresh:
         else:
             rows, size = rows - dropped[0] + added[0], size - dropped[1] + added[1]
         return _Moves(added, dropped, rows, size, out.join(coming, "zip_id", "left_anti"))
-
-    # --- what is written -------------------------------------------------------------------------------------------
-
-    def _write_subset(self, come: DataFrame | None, leaving: DataFrame | None) -> int:
-        """Its version, once it holds this refresh; also one that changes no row of it is known by this commit."""
-        subset = self.at.tables.subset
-        if self.pending is not None:
-            self._check_committed(come, self.pending.version)
-            return self.pending.version
-        if self.at.is_whole:
-            assert come is not None
-            self.step.create(subset, "subset", come, replace=self.at.base is not None)
-            return self.step.made(self.at.spark, subset).version
-        assert self.at.subset is not None
-        if leaving is None:
-            self.step.append(subset, "subset", self.at.subset.limit(0) if come is None else come)
-        else:
-            self.step.merge(subset, "subset", self.at.subset, come, leaving)
-        return self.step.made(self.at.spark, subset).version
-
-    def _check_committed(self, come: DataFrame | None, version: int) -> None:
-        """Raise `InputError` where another choice was committed: a ledger of this one would contradict it."""
-        there = self.at.tables.subset.read(self.at.spark, version)
-        if not self.at.chooses_all:
-            there = there.where(F.col("zip_refresh") == self.step.number)
-        sides = [(there, 1)] if come is None else [(there, 1), (come, -1)]
-        marked = (rows.select("zip_id", "zip_rank", F.lit(side).alias("side")) for rows, side in sides)
-        found = reduce(DataFrame.unionAll, marked).groupBy("zip_id", "zip_rank").agg(F.sum("side").alias("side"))
-        if not found.where("side != 0").isEmpty():
-            raise InputError(
-                "it would choose other rows now, as a library, or a table beside the corpus, is of another "
-                f"version{REBUILD}"
-            )
-
-    def _write_ledger(self, decided: DataFrame | None, gone: DataFrame | None, grows: bool) -> int:
-        ledger = self.at.tables.ledger
-        if self.at.is_whole:
-            assert decided is not None
-            self.step.create(ledger, "ledger", decided, replace=ledger.version(self.at.spark) is not None)
-        elif grows:
-            self.step.append(ledger, "ledger", self.at.ledger.limit(0) if decided is None else decided)
-        else:
-            leaving = self.at.ledger.select("zip_id").limit(0) if gone is None else gone
-            leaving = leaving if decided is None else leaving.join(decided, "zip_id", "left_anti")
-            self.step.merge(ledger, "ledger", self.at.ledger, decided, leaving)
-        version = ledger.version(self.at.spark)
-        assert version is not None
-        return version
-
-    def _write_history(self, done: Refreshed, subset: int, ledger: int, seconds: float) -> dict[str, Any]:
-        row = done.to_dict() | {
-            "run_id": self.step.run_id,
-            "at": datetime.now(UTC),
-            "mode": "rebuild" if self.at.config.rebuild else done.mode,
-            "corpus": self.at.corpus.table,
-            "corpus_id": self.at.identity.id,
-            "subset_version": subset,
-            "ledger_version": ledger,
-            "seconds": round(seconds, 3),
-            "config_hash": self.step.facts["config_hash"],
-        }
-        row = {name: row[name] for name in (column.split(" ")[0] for column in HISTORY.split(", "))}
-        table = self.at.spark.createDataFrame(pa.Table.from_pylist([row]), HISTORY)
-        if self.at.last is None:
-            self.step.create(self.at.tables.history, "history", table)
-        else:
-            self.step.append(self.at.tables.history, "history", table)
-        self.step.made(self.at.spark, self.at.tables.history)
-        return row
 
     def _shown(self, come: DataFrame | None) -> tuple[Example, ...]:
         """What a report shows of the rows that come."""
@@ -298,9 +229,6 @@ class Refresh:
             ratio_after=None if how else last.get("ratio_after"),
             dry_run=self.at.config.dry_run,
         )
-
-
-REBUILD = ": --rebuild chooses from the whole corpus again"
 
 
 def _check_key(config: RefreshConfig, state: State) -> None:

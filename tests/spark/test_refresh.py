@@ -20,6 +20,7 @@ from zipspark import refresh_stream, refresh_subset
 from zipspark import refreshing as module
 from zipspark.cli import run
 from zipspark.errors import EngineError, InputError, UsageError
+from zipspark.refresh_writing import Writing
 from zipspark.storage import refreshes
 from zipspark.storage.deltas import FEED
 from zipspark.storage.refreshes import Conflict
@@ -306,9 +307,9 @@ def test_killed_between_its_commits_it_is_made_whole(stirred, appended, tmp_path
     def killed(*_):
         raise Killed
 
-    for step in ("_write_ledger", "_write_history"):  # the second one while it makes the first one whole
+    for step in ("ledger", "history"):  # the second one while it makes the first one whole
         with monkeypatch.context() as patched:
-            patched.setattr(module.Refresh, step, killed)
+            patched.setattr(Writing, step, killed)
             with pytest.raises(Killed):
                 lake.refresh()
         assert len(lake.history()) == 1
@@ -332,7 +333,7 @@ def test_a_refresh_that_only_looked_is_made_whole_too(lake, monkeypatch):
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(module.Refresh, "_write_history", killed)
+        patched.setattr(Writing, "history", killed)
         with pytest.raises(Killed):
             lake.refresh()
     lake.add(NEW[1:20])
@@ -351,7 +352,7 @@ def killed(monkeypatch):
             raise Killed
 
         with monkeypatch.context() as patched:
-            patched.setattr(module.Refresh, "_write_ledger", end)
+            patched.setattr(Writing, "ledger", end)
             with pytest.raises(Killed):
                 lake.refresh(**options)
 
@@ -431,7 +432,7 @@ def test_of_two_at_once_one_counts(stirred, appended, tmp_path, monkeypatch):
 def test_two_that_begin_at_once_make_one_subset(begun, tmp_path, monkeypatch):
     lake = Lake(begun.spark, tmp_path)
     shutil.copytree(begun.corpus, lake.corpus)
-    write, other = module.Refresh._write_subset, []
+    write, other = Writing.subset, []
 
     def second(refresh, *arguments):
         if not other:
@@ -439,7 +440,7 @@ def test_two_that_begin_at_once_make_one_subset(begun, tmp_path, monkeypatch):
             other.append(elsewhere(lake.refresh))
         return write(refresh, *arguments)
 
-    monkeypatch.setattr(module.Refresh, "_write_subset", second)
+    monkeypatch.setattr(Writing, "subset", second)
     assert lake.refresh().refresh is None
     assert other[1].refresh == 0
     lake.check()
