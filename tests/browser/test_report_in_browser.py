@@ -204,6 +204,7 @@ def test_near_copies_stand_side_by_side_with_what_differs_marked(opened):
     page = opened(facts(full=fuller()))
     clusters = section(page, "near-copies")
     clusters.locator("summary").click()
+    clusters.locator("mark").first.wait_for()
     assert [text.strip() for text in clusters.locator("mark").all_text_contents()] == ["cat", "dog"]
     # Both at once: charts above may be drawn between two looks.
     tops = clusters.locator(".sides > div").evaluate_all("sides => sides.map(side => side.getBoundingClientRect().top)")

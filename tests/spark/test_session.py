@@ -193,6 +193,17 @@ def test_classes_that_were_kept_are_used_by_the_java_they_are_of(tmp_path, monke
     assert "Archive" not in java.local_java("java 21") + java.local_java(None)
 
 
+def test_jars_that_are_installed_anew_have_a_file_of_their_own(tmp_path, monkeypatch):
+    jar = tmp_path / "jars" / "spark.jar"
+    jar.parent.mkdir()
+    jar.touch()
+    monkeypatch.setattr(pyspark, "__file__", str(tmp_path / "__init__.py"))
+    before = java.kept_classes("java 17")
+    assert java.kept_classes("java 17") == before
+    os.utime(jar, (1, 2))
+    assert java.kept_classes("java 17") != before
+
+
 @alone
 def test_java_starts_from_the_classes_that_doctor_keeps():
     if not java.kept_classes(java.check_java()).exists():

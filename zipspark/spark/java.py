@@ -43,12 +43,17 @@ def local_java(java: str | None) -> str:
 
 
 def kept_classes(java: str) -> Path:
-    """The file with the classes of Spark for the Java that says ``java`` of itself; perhaps it is not there."""
+    """The file with the classes of Spark for the Java that says ``java`` of itself; perhaps it is not there.
+
+    Java takes it for these very jars alone: where they are installed anew, at the same place too, it is another file.
+    """
     import pyspark
 
-    of = "\0".join((java, pyspark.__version__, os.path.dirname(pyspark.__file__)))
+    place = os.path.dirname(pyspark.__file__)
+    of = "\0".join((java, pyspark.__version__, place))
+    newest = max((jar.stat().st_mtime_ns for jar in Path(place, "jars").glob("*.jar")), default=0)
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # some users have no home
-    return Path(cache, "zipspark", f"spark-classes-{hashlib.sha256(of.encode()).hexdigest()[:16]}.jsa")
+    return Path(cache, "zipspark", f"spark-classes-{hashlib.sha256(of.encode()).hexdigest()[:16]}-{newest:x}.jsa")
 
 
 def keep_classes() -> Path:
@@ -68,6 +73,9 @@ def keep_classes() -> Path:
                 last = done.stderr.strip().rpartition("\n")[2] or "Java wrote none"
                 raise EngineError(f"the classes of Spark could not be kept in {place}: {last}")
             new.replace(place)
+            for old in place.parent.glob(f"{place.stem.rpartition('-')[0]}*.jsa"):  # of jars that were there before
+                if old != place:
+                    old.unlink()
     except (OSError, subprocess.TimeoutExpired) as error:
         raise EngineError(f"the classes of Spark could not be kept in {place}: {error}") from None
     return place
