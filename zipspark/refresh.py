@@ -22,7 +22,6 @@ from zipspark.errors import EngineError, InputError
 from zipspark.failures import explain_spark_error
 from zipspark.options import layered
 from zipspark.refresh_report import has_page, prepare
-from zipspark.refresh_writing import REBUILD
 from zipspark.refreshing import Refresh
 from zipspark.report.refreshed import Refreshed
 from zipspark.running import explained, start_session
@@ -30,7 +29,7 @@ from zipspark.spark.corpus import pinned
 from zipspark.spark.progress import side_by_side
 from zipspark.storage.deltas import Commit, Table
 from zipspark.storage.inputs import Source, resolve
-from zipspark.storage.refreshes import Conflict, State, Tables, read_state
+from zipspark.storage.refreshes import REBUILD, Conflict, State, Tables, read_state
 
 logger = logging.getLogger("zipspark")
 

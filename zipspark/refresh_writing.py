@@ -15,9 +15,7 @@ from zipspark.errors import InputError
 from zipspark.refresh_choice import Standing
 from zipspark.report.refreshed import Refreshed
 from zipspark.storage.deltas import Commit
-from zipspark.storage.refreshes import HISTORY, Step
-
-REBUILD = ": --rebuild chooses from the whole corpus again"  # how messages end, of what only that can mend
+from zipspark.storage.refreshes import HISTORY, REBUILD, Step
 
 
 @dataclass(frozen=True)

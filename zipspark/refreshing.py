@@ -27,7 +27,7 @@ from zipspark.failures import code_of, first_line
 from zipspark.logs import run_id
 from zipspark.refresh_choice import Chosen, Size, Standing, chosen, own
 from zipspark.refresh_report import SUFFIX, came, has_page, place_of
-from zipspark.refresh_writing import REBUILD, Writing
+from zipspark.refresh_writing import Writing
 from zipspark.report.facts import Example
 from zipspark.report.history import History
 from zipspark.report.page import history_page
@@ -41,7 +41,7 @@ from zipspark.spark.progress import Progress, side_by_side
 from zipspark.spark.scores import hashed_rows
 from zipspark.storage.deltas import FEED, Commit, Identity, Table
 from zipspark.storage.inputs import Source, resolve
-from zipspark.storage.refreshes import State, Step, Tables
+from zipspark.storage.refreshes import REBUILD, State, Step, Tables
 from zipspark.storage.stages import Stages
 
 

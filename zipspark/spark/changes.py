@@ -19,6 +19,7 @@ from zipspark.spark.identity import at_places
 from zipspark.spark.scores import hashed_rows
 from zipspark.storage.deltas import Table
 from zipspark.storage.inputs import Source
+from zipspark.storage.refreshes import REBUILD
 from zipspark.storage.stages import Stages
 
 _SHOWN = 5  # examples in a message
@@ -110,10 +111,7 @@ def _without_feed(error: Exception, corpus: Table, first: int, last: int) -> Exc
     """What is to be raised for ``error``, which came of reading a change feed."""
     if not any(word in str(error) for word in _NOT_THERE):
         return error
-    return InputError(
-        f"corpus {corpus} has no change feed of its versions {first} to {last} any more: --rebuild chooses from the "
-        "whole corpus again"
-    )
+    return InputError(f"corpus {corpus} has no change feed of its versions {first} to {last} any more{REBUILD}")
 
 
 def _compared(

@@ -52,9 +52,10 @@ def leftovers(engine: EngineOptions) -> list[Leftover]:
     found = [
         Leftover(work, tuple(row["stage"] for row in completed(work)), _size(work), _is_in_use(work)) for work in works
     ]
-    half = [*_half_written(Place.parse(engine.output))]
-    in_use = bool(half) and (own := folder_of(engine)) is not None and _is_in_use(own)
-    return found + [Leftover(place, (), _size(place), in_use) for place in half]
+    own = folder_of(engine)
+    assert own is not None
+    in_use = _is_in_use(own)
+    return found + [Leftover(place, (), _size(place), in_use) for place in _half_written(Place.parse(engine.output))]
 
 
 def remove(found: Leftover) -> None:

@@ -34,6 +34,7 @@ HISTORY = (
     "rows_deleted bigint, rows_added bigint, bytes_added bigint, rows_dropped bigint, bytes_dropped bigint, "
     "rows bigint, bytes bigint, ratio_before double, ratio_after double, seconds double, config_hash string"
 )
+REBUILD = ": --rebuild chooses from the whole corpus again"  # how messages end, of what only that can mend
 _FEW = 8  # commits of a table that are looked at at once: one per refresh, and what OPTIMIZE and VACUUM do
 _APP = "zipspark-refresh"  # of Delta's transaction versions, which count within one table
 # What others may do to a table without a row being another.
@@ -120,7 +121,7 @@ def read_state(spark: SparkSession, tables: Tables, rebuild: bool = False) -> St
             since = state.number if last is None else last["refresh"]
             raise InputError(
                 f"subset {tables.subset} was changed by something else since refresh {since} "
-                f"(version {commit.version}: {commit.operation}): --rebuild chooses from the whole corpus again"
+                f"(version {commit.version}: {commit.operation}){REBUILD}"
             )
     return state
 
@@ -248,7 +249,7 @@ class Step:
 def _settings(spark: SparkSession, settings: Mapping[str, str]) -> Iterator[bool]:
     """For one statement: SQL has no options, and Delta reads these from the session. False where it takes none.
 
-    That is so on Databricks' serverless compute.
+    Serverless compute is said to be so.
     """
     done: list[str] = []
     try:
