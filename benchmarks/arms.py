@@ -41,11 +41,11 @@ class Arm:
     pick: Pick  # raises ImportError where a package that it needs is absent
     drawn: bool = False  # whether each draw gives another subset; otherwise a split has one
     on_spark: bool = False
-    costly: bool = False  # tried once: with the first split, and without noise
+    costly: bool = False  # tried with the first split alone
 
 
 def chosen(targeted: bool = False, **options: Any) -> Arm:
-    """`zipspark.core.select` with ``options``; the groups are the sources."""
+    """`zipspark.core.select` with ``options``; where there is a mix, the groups are the sources."""
 
     def pick(split: Split, draw: int) -> Sequence[int]:
         groups = split.sources if "mix" in options else None
@@ -56,7 +56,8 @@ def chosen(targeted: bool = False, **options: Any) -> Arm:
 
 
 def in_parts(parts: int, **options: Any) -> Arm:
-    """The main job, as `zipspark.select` runs it: from a Parquet file, in ``parts`` and a merge."""
+    """The main job, as `zipspark.select` runs it: from a Parquet file, in ``parts`` and a merge; else as `chosen`."""
+    groups = {"group_column": "source"} if "mix" in options else {}
 
     def pick(split: Split, draw: int) -> Sequence[int]:
         from zipspark import select as select_on_spark  # needs pyspark, which the other arms do not
@@ -76,6 +77,7 @@ def in_parts(parts: int, **options: Any) -> Arm:
                 work_dir=f"{folder}/work",
                 quiet=True,
                 **options,
+                **groups,
             )
             ranked = found.subset.select("zip_rank", "id").toArrow().sort_by("zip_rank")
         return [int(name) for name in ranked["id"].to_pylist()]
@@ -116,6 +118,16 @@ def _best(split: Split, marks: np.ndarray) -> Sequence[int]:
     return within(split, order, split.budget)
 
 
+_OPTIONS: dict[str, dict[str, str]] = {"paper": {"preset": "paper"}} | {
+    objective: {"objective": objective} for objective in ("both", "ratio", "coverage")
+}
+
+
+def _ways(name: str, **options: Any) -> dict[str, Arm]:
+    """By name: in one part, and in several."""
+    return {name: chosen(**options)} | {f"{name} in {parts} parts": in_parts(parts, **options) for parts in (8, 32)}
+
+
 ARMS: dict[str, Arm] = {
     "random": Arm(at_random, drawn=True),
     "longest": Arm(longest),
@@ -123,22 +135,14 @@ ARMS: dict[str, Arm] = {
     "MinHash + random": other("minhash_random", drawn=True),
     "DSIR": other("dsir", drawn=True),
     "facility location": other("facility_location", costly=True),
-    "paper": chosen(preset="paper"),
-    "both": chosen(objective="both"),
-    "both in 8 parts": in_parts(8, objective="both"),
-    "both in 32 parts": in_parts(32, objective="both"),
+    **{arm: way for name, options in _OPTIONS.items() for arm, way in _ways(name, **options).items()},
     "both in 8 parts x4": in_parts(8, objective="both", oversample=4),
     "both in 32 parts x4": in_parts(32, objective="both", oversample=4),
     "both + target": chosen(targeted=True, objective="both"),
-    "ratio": chosen(objective="ratio"),
-    "ratio in 8 parts": in_parts(8, objective="ratio"),
-    "ratio in 32 parts": in_parts(32, objective="ratio"),
-    "coverage": chosen(objective="coverage"),
-    "coverage in 8 parts": in_parts(8, objective="coverage"),
-    "coverage in 32 parts": in_parts(32, objective="coverage"),
     "equal random": Arm(at_random_equal, drawn=True),
-    "equal paper": chosen(preset="paper", mix="equal"),
-    "equal both": chosen(objective="both", mix="equal"),
-    "equal ratio": chosen(objective="ratio", mix="equal"),
-    "equal coverage": chosen(objective="coverage", mix="equal"),
+    **{
+        arm: way
+        for name, options in _OPTIONS.items()
+        for arm, way in _ways(f"equal {name}", mix="equal", **options).items()
+    },
 }

@@ -124,7 +124,7 @@ def main(
             out.table(f"held-out bits per byte, {learner}", SUMMARY, rows_of)
             rows_of = [[named(arm, arms_bits), *_source_cells(bits)] for arm, bits in arms_bits.items()]
             out.table(f"held-out bits per byte by source, {learner}", ("arm", *splits[0].held_out), rows_of)
-        rows_of, noiseless = noise_rows(splits[0], [arm for arm in runs if not ARMS[arm].costly], keeping)
+        rows_of, noiseless = noise_rows(splits[0], list(runs), keeping)
         title = f"{NOISE:.0%} of the pool is noise, seed 0; guards as they are by default"
         out.table(title, ("arm", "picks", "noise", "of bytes", "noise by kind"), rows_of)
         for name, why in noiseless.items():
@@ -215,7 +215,7 @@ def spoiled(split: Split) -> tuple[Split, Mapping[bytes, str]]:
 
 
 def noise_rows(split: Split, arms: Sequence[str], keeping: Kept) -> tuple[list[list[str]], Mapping[str, str]]:
-    """(a row per arm that runs in memory: what of its picks is noise; why an arm is absent)."""
+    """(a row per arm: what of its picks is noise; why an arm is absent)."""
     pool, kinds = spoiled(split)
     rows: list[list[str]] = []
     absent: dict[str, str] = {}
@@ -226,7 +226,7 @@ def noise_rows(split: Split, arms: Sequence[str], keeping: Kept) -> tuple[list[l
         share = sum(map(len, bad)) / sum(map(len, picks))
         return {"picks": len(picks), "of bytes": share, "kinds": Counter(kinds[text] for text in bad)}
 
-    for arm in (arm for arm in arms if not ARMS[arm].on_spark):
+    for arm in arms:
         try:
             kept = keeping.of({"arm": arm, "noise": NOISE}, partial(found, arm))
         except (ImportError, EngineError) as error:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 
 import pytest
 from filelock import FileLock
@@ -73,6 +74,16 @@ def _own_port():
 @pytest.fixture(scope="session")
 def spark(session_and_delta):
     return session_and_delta[0]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _session_as_it_was():
+    """What one file sets is not to slow down or change the next: Delta's log in 50 tasks is three times the time."""
+    yield
+    spark = sys.modules.get("pyspark.sql")  # tests/core does without
+    session = spark.SparkSession.getActiveSession() if spark else None
+    found = {key: session.conf.get(key, None) for key in CONF} if session else CONF
+    assert found == CONF
 
 
 @pytest.fixture

@@ -408,7 +408,6 @@ class TestTables:
 
     @pytest.mark.delta
     def test_delta_is_read_at_the_version_it_had(self, spark, read, tmp_path):
-        spark.conf.set("spark.databricks.delta.snapshotPartitions", "1")  # of 50, 49 would be empty
         spark.sql(
             f"create table pool_delta using delta location '{tmp_path}/pool' "
             "tblproperties (delta.enableDeletionVectors = true) as "

@@ -30,18 +30,6 @@ FACTS = {"run_id": "1f3a", "config_hash": "77b0"}
 RECORDS = "`the id` string, source string, worth double, `the text` string, more struct<`a b`: int>"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_task_for_a_log(session_and_delta):
-    """Of the 50 tasks that read a table's log by default, 49 would have nothing to do."""
-    spark, missing = session_and_delta
-    if not missing:
-        spark.conf.set("spark.databricks.delta.snapshotPartitions", "1")
-        yield
-        spark.conf.unset("spark.databricks.delta.snapshotPartitions")
-    else:
-        yield
-
-
 @pytest.fixture(scope="module")
 def pool(session_and_delta):
     """Rows for every decision, in columns whose names Parquet alone would not bring into Delta."""

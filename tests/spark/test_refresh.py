@@ -248,6 +248,18 @@ def test_a_session_that_takes_no_settings_comes_to_the_same(stirred, appended, t
     assert lake.refresh().refresh is None
 
 
+def test_settings_for_one_statement_leave_those_of_the_user(spark):
+    mine, other = "spark.databricks.delta.commitInfo.userMetadata", "spark.databricks.delta.write.txnAppId"
+    spark.conf.set(mine, "the user's")
+    try:
+        with refreshes._settings(spark, {mine: "ours", other: "ours"}) as are_set:
+            assert are_set
+            assert (spark.conf.get(mine), spark.conf.get(other)) == ("ours", "ours")
+        assert (spark.conf.get(mine), spark.conf.get(other, None)) == ("the user's", None)
+    finally:
+        spark.conf.unset(mine)
+
+
 @once
 def test_a_column_may_be_called_what_a_refresh_calls_its_own(spark, tmp_path):
     lake = Lake(spark, tmp_path)

@@ -611,7 +611,6 @@ def test_a_version_that_vacuum_has_taken(spark, tmp_path, capsys):
 
 @pytest.mark.delta
 def test_a_delta_table_stays_at_its_version(spark, tmp_path, capsys, monkeypatch):
-    spark.conf.set("spark.databricks.delta.snapshotPartitions", "1")
     pool, out = tmp_path / "pool", tmp_path / "out"
     spark.createDataFrame(rows(60)).coalesce(1).write.format("delta").save(str(pool))
     with monkeypatch.context() as patched:

@@ -251,16 +251,20 @@ def _settings(spark: SparkSession, settings: Mapping[str, str]) -> Iterator[bool
 
     Serverless compute is said to be so.
     """
-    done: list[str] = []
+    before: dict[str, str | None] = {}
     try:
         with suppress(Exception):  # each service has its own
             for key, value in settings.items():
+                was = spark.conf.get(key, None)
                 spark.conf.set(key, value)
-                done.append(key)
-        yield len(done) == len(settings)
+                before[key] = was
+        yield len(before) == len(settings)
     finally:
-        for key in done:
-            spark.conf.unset(key)
+        for key, was in before.items():
+            if was is None:
+                spark.conf.unset(key)
+            else:
+                spark.conf.set(key, was)
 
 
 @contextmanager
