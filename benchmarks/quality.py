@@ -8,6 +8,7 @@ on after an interruption.
 
 from __future__ import annotations
 
+import fnmatch
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -83,7 +84,7 @@ Runs = Mapping[str, Sequence[Found]]  # by arm, in the order of `ARMS`: every se
 @click.option("--skip", default=0, show_default=True, help="samples of POOL before the first that is read")
 @click.option("--budget", default="1MB", show_default=True, help="bytes of each subset")
 @click.option("--seeds", default=5, show_default=True, help="draws of what is held out")
-@click.option("--arms", "wanted", help=f"comma-separated; default: all of {', '.join(ARMS)}")
+@click.option("--arms", "wanted", default="*", help=f"comma-separated, * for any text, of: {', '.join(ARMS)}")
 @click.option("--spark/--no-spark", default=True, show_default=True, help=f"arms in parts, on {MASTER}")
 @click.option(
     "--points", default=600, show_default=True, help="embeddings of the pool, and of each subset at most; 0: none"
@@ -95,15 +96,16 @@ def main(
     skip: int,
     budget: str,
     seeds: int,
-    wanted: str | None,
+    wanted: str,
     spark: bool,
     points: int,
     results: Path,
 ) -> None:
     """POOL is a Parquet file of records with a column `source`; without one, the demo corpus is used."""
-    names = {*BASES, *wanted.split(",")} if wanted else set(ARMS)
-    if unknown := names - set(ARMS):
-        raise click.UsageError(f"arms must be of {', '.join(ARMS)}, got {', '.join(sorted(unknown))}")
+    found = {name: fnmatch.filter(ARMS, name) for name in (*BASES, *wanted.split(","))}
+    if unknown := [name for name, arms in found.items() if not arms]:
+        raise click.UsageError(f"arms must be of {', '.join(ARMS)}, got {', '.join(unknown)}")
+    names = set().union(*found.values())
     arms = [arm for arm in ARMS if arm in names and (spark or not ARMS[arm].on_spark)]
     records = of_large_sources(records_of(pool, rows, skip))
     splits = [split_of(records, parse_size(budget), seed) for seed in range(seeds)]

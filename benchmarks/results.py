@@ -29,6 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 FOLDER = Path(__file__).parent / "results"
+LONGEST = 100  # characters of options in a file's name; what is cut off stands as a checksum
 
 option = click.option(
     "--results",
@@ -96,13 +97,21 @@ def variant() -> str:
             name = name if value is not False else f"no-{name}"
             values = value if isinstance(value, tuple) else () if isinstance(value, bool) else (value,)
             given.append(name + "-".join(_short(each) for each in values))
-    return "".join(f"-{each}" for each in given)[:100].rstrip("-")
+    whole = "".join(f"-{each}" for each in given)
+    return whole if len(whole) <= LONGEST else f"{whole[:LONGEST]}-{zlib.crc32(whole.encode()):08x}"
 
 
 def _short(value: object) -> str:
     """``value`` with nothing that has no place in a file's name, of a file its name alone."""
-    text = Path(str(value)).name if Path(str(value)).exists() else str(value)
+    text = Path(str(value)).name if _is_there(str(value)) else str(value)
     return re.sub(r"[^\w.]+", "_", text.replace("%", "pc")).strip("_")
+
+
+def _is_there(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except OSError:  # a list that is longer than a file's name may be
+        return False
 
 
 def machine() -> str:
@@ -145,7 +154,7 @@ def _version(package: str) -> str:
 def _command() -> str:
     """The command line as another person would type it: of files only their names."""
     script, *arguments = sys.argv
-    shown = [Path(argument).name if Path(argument).exists() else argument for argument in arguments]
+    shown = [Path(argument).name if _is_there(argument) else argument for argument in arguments]
     return shlex.join(["python", f"benchmarks/{Path(script).name}", *shown])
 
 
