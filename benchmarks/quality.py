@@ -8,7 +8,6 @@ on after an interruption.
 
 from __future__ import annotations
 
-import fnmatch
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,7 +25,7 @@ from measures import NEAR, Embeddings, redundancy
 from noise import KINDS, noise
 from paired import BASES, EXPLAINED, SUMMARY, named, summary
 from pools import LIKE_POOL, MEASURED, Split, of_large_sources, records_of, split_of
-from results import Results, option
+from results import Results, matching, option
 
 from zipspark.errors import EngineError
 from zipspark.units import format_bytes, parse_size
@@ -102,11 +101,8 @@ def main(
     results: Path,
 ) -> None:
     """POOL is a Parquet file of records with a column `source`; without one, the demo corpus is used."""
-    found = {name: fnmatch.filter(ARMS, name) for name in (*BASES, *wanted.split(","))}
-    if unknown := [name for name, arms in found.items() if not arms]:
-        raise click.UsageError(f"arms must be of {', '.join(ARMS)}, got {', '.join(unknown)}")
-    names = set().union(*found.values())
-    arms = [arm for arm in ARMS if arm in names and (spark or not ARMS[arm].on_spark)]
+    names = matching("arms", (*BASES, *wanted.split(",")), ARMS)
+    arms = [arm for arm in names if spark or not ARMS[arm].on_spark]
     records = of_large_sources(records_of(pool, rows, skip))
     splits = [split_of(records, parse_size(budget), seed) for seed in range(seeds)]
     sources = [source for source in splits[0].held_out if source != LIKE_POOL]

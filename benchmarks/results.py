@@ -8,6 +8,7 @@ A run replaces the one before it that had the same options.
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import platform
 import re
@@ -37,6 +38,21 @@ option = click.option(
     default=FOLDER,
     help="folder that tables are written to  [default: benchmarks/results]",
 )
+
+
+def matching(what: str, wanted: Iterable[str], names: Iterable[str]) -> list[str]:
+    """Those of ``names`` that one of ``wanted`` means, in their own order; * stands for any text.
+
+    Raises `click.UsageError` for one of ``wanted`` that means none.
+
+    >>> matching("arms", ["random", "* in 8 parts"], ["random", "both", "both in 8 parts"])
+    ['random', 'both in 8 parts']
+    """
+    names = list(names)
+    found = {pattern: fnmatch.filter(names, pattern) for pattern in wanted}
+    if unknown := [pattern for pattern, means in found.items() if not means]:
+        raise click.UsageError(f"{what} must be of {'; '.join(names)}, got {'; '.join(unknown)}")
+    return [name for name in names if any(name in means for means in found.values())]
 
 
 class Results:

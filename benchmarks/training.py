@@ -22,7 +22,7 @@ from kept import Json, Kept
 from learning import PACKAGES, Bench, at_end, mean, over_sources, with_options
 from paired import BASES, EXPLAINED, SUMMARY, summary
 from pools import LIKE_POOL
-from results import Results, option
+from results import Results, matching, option
 
 Runs = Mapping[str, Sequence[Json]]  # by arm, one for each seed
 
@@ -31,14 +31,12 @@ COMPARED = (*BASES, "paper", "both", "ratio", "coverage", "equal both", "equal r
 
 @click.command(help=__doc__)
 @click.option("--seeds", default=3, show_default=True, help="draws of what is held out, and of weights")
-@click.option("--arms", "wanted", default=",".join(COMPARED), help=f"comma-separated; default: {', '.join(COMPARED)}")
+@click.option("--arms", "wanted", default=",".join(COMPARED), help="comma-separated, * for any text", show_default=True)
 @option
 @with_options
 def main(seeds: int, wanted: str, results: Path, **given: Any) -> None:
     """POOL is a Parquet file of records with a column `source`; without one, the demo corpus is used."""
-    arms = list(dict.fromkeys([*BASES, *wanted.split(",")]))
-    if unknown := set(arms) - set(ARMS):
-        raise click.UsageError(f"arms must be of {', '.join(ARMS)}, got {', '.join(sorted(unknown))}")
+    arms = matching("arms", (*BASES, *wanted.split(",")), ARMS)
     bench = Bench.of(**given)
     with Results("training", bench.pool, results, PACKAGES) as out:
         keeping = Kept(out.kept, "training", bench.options(), bench.pool, PACKAGES)

@@ -19,7 +19,7 @@ from kept import Json, Kept
 from measures import wide_ratio
 from pools import LIKE_POOL, Split, of_large_sources, records_of, split_of
 from quality import LEARNERS, spoiled
-from results import Results, option
+from results import Results, matching, option
 from ways import WAYS
 
 from zipspark.errors import UsageError
@@ -34,12 +34,13 @@ DRAWS = 5  # random subsets of a slice: their mean is what others are held again
 @click.argument("pool", type=click.Path(exists=True, path_type=Path))
 @click.option("--rows", default=60_000, show_default=True, help="samples of a slice of POOL")
 @click.option("--budget", default="1MB", show_default=True, help="bytes of each subset, or their share of the slice's")
-@click.option("--way", "ways", multiple=True, help="one of the table's; may be given again  [default: all]")
+@click.option(
+    "--way", "ways", multiple=True, default=("*",), show_default=True, help="* for any text; may be given again"
+)
 @option
 def main(pool: Path, rows: int, budget: str, ways: Sequence[str], results: Path) -> None:
     """POOL is a Parquet file of records with a column `source`."""
-    if unknown := [name for name in ways if name not in WAYS]:
-        raise click.UsageError(f"way must be one of {'; '.join(WAYS)}, got {unknown[0]}")
+    names = matching("way", ways, WAYS)
     slices = [of_large_sources(records_of(pool, rows, rows * place)) for place in range(SLICES)]
     splits = [split_within(records, budget, seed) for seed, records in enumerate(slices)]
     with Results("tried", pool, results, PACKAGES) as out:
@@ -53,7 +54,7 @@ def main(pool: Path, rows: int, budget: str, ways: Sequence[str], results: Path)
         benches = [Bench.of(split) for split in splits]
         for learner in LEARNERS:
             rows_of[learner].append(["random", *random_cells(benches, learner)])
-        for name in ways or WAYS:
+        for name in names:
             try:
                 found = [
                     keeping.of({"way": name, "slice": place}, partial(bench.found, name))
