@@ -1,6 +1,6 @@
 """spark-submit entry point of ``zipspark select``: the same flags, the same result.
 
-spark-submit jobs/select_subset.py --config conf/select.yml pool.parquet --output out/chosen
+spark-submit jobs/select_subset.py --config conf/select.yml pool.parquet --output out/chosen --budget 5%
 """
 
 import sys

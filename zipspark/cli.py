@@ -296,7 +296,9 @@ def _pipeline() -> Any:
 
 
 def _stopped(arguments: Sequence[str]) -> int:
-    click.echo("zipspark: interrupted; nothing was written", err=True)
+    # A refresh may have been behind its commit: then the next one makes the rest.
+    what = "the next refresh goes on from there" if "refresh" in arguments[:1] else "nothing was written"
+    click.echo(f"zipspark: interrupted; {what}", err=True)
     if "--json" in arguments:
         click.echo(json.dumps({"error": "interrupted", "exit_code": EXIT_INTERRUPTED}))
     return EXIT_INTERRUPTED

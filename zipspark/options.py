@@ -56,6 +56,8 @@ def layered(model: type[Model], flags: Mapping[str, Any], file: Mapping[str, Any
                 raise UsageError(f"unknown option {key!r}; known are {', '.join(sorted(known))}")
         if layer is flags or "preset" not in flags:  # a preset given as a flag replaces the file's
             preset = presets_of(model).get(str(layer.get("preset")), {})
+            if layer is not flags and layer.get("preset") == "default":
+                preset = {}  # there is nothing below a file that it could set back, and what is set counts as given
             merged |= {key: value for key, value in preset.items() if key in known}
         merged |= layer
     return checked(model, merged)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -51,6 +52,14 @@ def test_a_flag_wins_over_a_preset_flag_over_the_file_over_its_preset(flags, fil
 )
 def test_a_preset_as_a_flag_replaces_that_of_the_file(flags, file, codec):
     assert layered(SelectConfig, flags, file).codec == codec
+
+
+def test_the_default_preset_of_the_shipped_file_decides_nothing():
+    file = read_config_file(Path(__file__).parents[2] / "conf" / "select.yml")
+    assert file["preset"] == "default"
+    assert layered(SelectConfig, {"selector": "multistage"}, file).objective == "ratio"
+    assert layered(SelectConfig, {"selector": "multistage"}) == layered(SelectConfig, {"selector": "multistage"}, file)
+    assert layered(SelectConfig, {}, file) == SelectConfig()
 
 
 def test_a_replaced_preset_leaves_nothing_behind():

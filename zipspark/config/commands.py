@@ -91,12 +91,14 @@ class SelectionOptions(CoreOptions, PoolOptions, EngineOptions):
 class SelectConfig(SelectionOptions):
     """Options of ``zipspark select``, flat, as on the command line and in ``conf/select.yml``."""
 
-    format: Literal["parquet", "delta", "jsonl"] = option("parquet", "result", "format of OUT/subset")
+    format: Literal["parquet", "delta", "jsonl"] = option(
+        "parquet", "result", "format of OUT/subset; delta: of all tables of OUT"
+    )
     ids_only: bool = option(False, "result", "OUT/subset has ids and ranks alone", strict=True)
     resume: bool = option(
         False,
         "result",
-        "go on from what a killed run has completed, and keep that should this one fail",
+        "go on from what a killed run has completed, and keep that should Spark fail again",
         strict=True,
     )
     output_schema: str | None = option(

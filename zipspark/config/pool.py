@@ -68,9 +68,17 @@ class EngineOptions(BaseModel):
     remote: str | None = option(None, "engine", "Spark Connect address (sc://... or local[2])")
     conf: dict[str, str] = option({}, "engine", "Spark setting, may be repeated", metavar="KEY=VALUE")
     jars: CommaSeparated | None = option(
-        None, "engine", "jars for Spark, such as Delta's; null: Spark fetches Delta's where needed", metavar="PATH,..."
+        None,
+        "engine",
+        "jars for Spark, such as Delta's; null: Spark fetches Delta's where zipspark starts it",
+        metavar="PATH,...",
     )
-    work_dir: str | None = option(None, "engine", "folder for stages; null: beside OUT as .<name>.work", metavar="URI")
+    work_dir: str | None = option(
+        None,
+        "engine",
+        "folder for stages; null: beside OUT as .<name>.work, without an OUT a temporary one of this machine",
+        metavar="URI",
+    )
     output: str | None = option(None, "result", "folder to write, must not exist unless overwrite", metavar="OUT")
     overwrite: bool = option(False, "result", "replace an existing OUT once the new one is whole", strict=True)
     json_: bool = option(
