@@ -154,3 +154,13 @@ def test_a_task_fails_with_the_error_itself(arguments, kind, said, tmp_path, mon
     assert said in str(error.value)
     assert "HUSH" not in str(error.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_task_of_a_refresh_fails_with_the_error_itself(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    task = ["task", "--corpus=no/such/file.jsonl", "--subset=chosen", "--id_column=id", "--dry_run=true"]
+    for more, kind, said in (([], UsageError, "budget must be given"), (["--budget=5%"], InputError, "does not exist")):
+        monkeypatch.setattr(sys, "argv", [*task, *more])
+        with pytest.raises(kind, match=said):
+            databricks.refresh_subset()
+    assert list(tmp_path.iterdir()) == []

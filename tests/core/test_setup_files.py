@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
+from zipfile import ZipFile
 
+import pyspark
 import pytest
 
 from zipspark.spark.session import SQL_SETTINGS
@@ -204,3 +207,18 @@ def test_spark_logs_to_stderr_alone():
     loggers = {key.split(".")[1] for key in settings if key.startswith("logger.")}
     for name in loggers:
         assert {f"logger.{name}.name", f"logger.{name}.level"} <= settings.keys()
+
+
+def test_what_spark_logs_is_logged_by_classes_of_those_names():
+    """Those that are to be taken in where text must not be in the log, too."""
+    text = (CONF / "log4j2.properties").read_text("utf-8")
+    names = re.findall(r"^#?logger\.\w+\.name = (\S+)$", text, flags=re.MULTILINE)
+    assert len(names) == 6
+    jars = Path(pyspark.__file__).parent / "jars"
+    files = [name for jar in jars.glob("*.jar") if jar.name.startswith(("spark-", "hadoop-")) for name in names_in(jar)]
+    assert {name.replace(".", "/") + ".class" for name in names} <= set(files)
+
+
+def names_in(jar: Path) -> list[str]:
+    with ZipFile(jar) as opened:
+        return opened.namelist()

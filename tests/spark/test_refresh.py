@@ -7,6 +7,7 @@ import json
 import random
 import re
 import shutil
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from pools import rows
 from pyspark.sql import functions as F
 from terminal import stages
 
-from zipspark import refresh_stream, refresh_subset
+from zipspark import databricks, refresh_stream, refresh_subset
 from zipspark import refreshing as module
 from zipspark.cli import run
 from zipspark.errors import EngineError, InputError, UsageError
@@ -653,7 +654,7 @@ class TestWhatIsRefused:
 
 
 @once
-def test_the_command(stirred, appended, tmp_path, capsys):
+def test_the_command(stirred, appended, tmp_path, capsys, monkeypatch):
     lake = stirred.copy(tmp_path)
     before = lake.files()
     arguments = ["refresh", "--corpus", str(lake.corpus), "--subset", f"{lake.folder}/chosen", "--id-column", "id"]
@@ -672,6 +673,10 @@ def test_the_command(stirred, appended, tmp_path, capsys):
     assert lake.subset() == appended.subset()
     assert run([*arguments, "--id-column", "key", "--rebuild", "--quiet"]) == 3
     assert "key" in capsys.readouterr().err
+    parameters = [f"--corpus={lake.corpus}", f"--subset={lake.folder}/chosen", "--id_column=id", f"--budget={BUDGET}"]
+    monkeypatch.setattr(sys, "argv", ["task", *parameters, "--rebuild=false", "--mode="])
+    databricks.refresh_subset()  # as Databricks does: it returns
+    assert "nothing to do: the subset is of version 4" in capsys.readouterr().out
 
 
 def test_a_stream_refreshes_when_there_is_something_new(stirred, appended, tmp_path):
