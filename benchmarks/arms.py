@@ -56,7 +56,7 @@ def chosen(targeted: bool = False, **options: Any) -> Arm:
 
 
 def in_parts(parts: int, **options: Any) -> Arm:
-    """The main job, as `zipspark.select` runs it: from a Parquet file, in ``parts`` and a merge; else as `chosen`."""
+    """The main job, as `zipspark.select` runs it: from a Parquet file, in ``parts`` and a merge."""
     groups = {"group_column": "source"} if "mix" in options else {}
 
     def pick(split: Split, draw: int) -> Sequence[int]:

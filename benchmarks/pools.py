@@ -70,7 +70,6 @@ class Split:
 
     samples: list[bytes]  # n, without copies
     sources: list[str]  # n
-    records: Mapping[bytes, dict[str, Any]]  # by sample: the one that it is the text of
     held_out: Mapping[str, Sequence[bytes]]  # by source, and LIKE_POOL
     examples: Mapping[str, Sequence[bytes]]  # by source: samples in neither, that a choice may be told to resemble
     questions: Mapping[str, Sequence[bytes]]  # by source: all prompts of the tenth that examples are from
@@ -83,7 +82,7 @@ def split_of(records: Sequence[dict[str, Any]], budget: int, seed: int, measured
 
     A record without a prompt is its own; one without a source is of `ONE_SOURCE`.
     """
-    pool: dict[bytes, dict[str, Any]] = {}
+    pool: dict[bytes, str] = {}
     held_out: dict[str, dict[bytes, None]] = {}  # dict for set: it keeps the order
     examples: dict[str, dict[bytes, None]] = {}
     questions: dict[str, dict[bytes, None]] = {}
@@ -97,7 +96,7 @@ def split_of(records: Sequence[dict[str, Any]], budget: int, seed: int, measured
             examples.setdefault(source, {})[text] = None
             questions.setdefault(source, {})[asked] = None
         else:
-            pool.setdefault(text, record)
+            pool.setdefault(text, source)
     chance = np.random.default_rng(seed)
 
     def drawn(texts: Sequence[bytes], count: int) -> list[bytes]:
@@ -107,8 +106,7 @@ def split_of(records: Sequence[dict[str, Any]], budget: int, seed: int, measured
     kept_out[LIKE_POOL] = drawn([text for texts in held_out.values() for text in texts], 4 * measured)
     return Split(
         samples=list(pool),
-        sources=list(map(source_of, pool.values())),
-        records=pool,
+        sources=list(pool.values()),
         held_out=kept_out,
         examples={source: drawn(list(texts), measured) for source, texts in sorted(examples.items())},
         questions={source: list(texts) for source, texts in questions.items()},

@@ -17,10 +17,10 @@ from chance import at_random
 from heldout import Floats, HeldOut
 from kept import Json, Kept
 from measures import wide_ratio
-from pools import LIKE_POOL, Split, of_large_sources, records_of, split_of
+from pools import LIKE_POOL, of_large_sources, records_of, rendered, split_of
 from quality import LEARNERS, spoiled
 from results import Results, matching, option
-from ways import WAYS
+from ways import WAYS, Records
 
 from zipspark.errors import UsageError
 from zipspark.units import parse_budget, parse_size
@@ -71,21 +71,21 @@ def main(pool: Path, rows: int, budget: str, ways: Sequence[str], results: Path)
             out.table(f"held-out by {learner}", COLUMNS, lines)
 
 
-def split_within(records: Sequence[Json], budget: str, seed: int) -> Split:
+def split_within(records: Sequence[Json], budget: str, seed: int) -> Records:
     """`split_of`, with a budget that may be a share of the pool's bytes, as large as one likes."""
     of = parse_budget(budget)
-    if of.unit != "share":
-        return split_of(records, parse_size(budget), seed)
-    split = split_of(records, 1, seed)
-    return replace(split, budget=int(of.amount * sum(map(len, split.samples))))
+    split = split_of(records, 1 if of.unit == "share" else parse_size(budget), seed)
+    if of.unit == "share":
+        split = replace(split, budget=int(of.amount * sum(map(len, split.samples))))
+    return Records(**vars(split), records=dict(zip(rendered(records), records, strict=True)))
 
 
 @dataclass(frozen=True)
 class Bench:
     """A slice with what its subsets are measured by."""
 
-    split: Split
-    noisy: Split
+    split: Records
+    noisy: Records
     kinds: Mapping[bytes, str]  # of noise
     held_out: HeldOut
     base: Mapping[str, Floats]  # by learner: the bits of random choice
@@ -93,7 +93,7 @@ class Bench:
     base_picks: float
 
     @classmethod
-    def of(cls, split: Split) -> Bench:
+    def of(cls, split: Records) -> Bench:
         held_out = HeldOut(split.held_out)
         drawn = [[split.samples[row] for row in at_random(split, draw)] for draw in range(DRAWS)]
         base = {name: np.mean([bits(held_out, texts) for texts in drawn], axis=0) for name, bits in LEARNERS.items()}

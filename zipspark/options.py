@@ -48,7 +48,7 @@ def layered(model: type[Model], flags: Mapping[str, Any], file: Mapping[str, Any
 
     ``flags`` and ``file`` hold only what was given. Presets expand to options one layer below where they were named.
     """
-    known = {field.alias or name for name, field in model.model_fields.items()}
+    known = {field.alias or name: field for name, field in model.model_fields.items()}
     merged: dict[str, Any] = {}
     for layer in (file or {}, flags):
         for key in layer:
@@ -56,9 +56,12 @@ def layered(model: type[Model], flags: Mapping[str, Any], file: Mapping[str, Any
                 raise UsageError(f"unknown option {key!r}; known are {', '.join(sorted(known))}")
         if layer is flags or "preset" not in flags:  # a preset given as a flag replaces the file's
             preset = presets_of(model).get(str(layer.get("preset")), {})
-            if layer is not flags and layer.get("preset") == "default":
-                preset = {}  # there is nothing below a file that it could set back, and what is set counts as given
-            merged |= {key: value for key, value in preset.items() if key in known}
+            # What would be so without it is not set: it would count as given.
+            merged |= {
+                key: value
+                for key, value in preset.items()
+                if key in known and (key in merged or value != known[key].default)
+            }
         merged |= layer
     return checked(model, merged)
 

@@ -59,6 +59,7 @@ def test_the_default_preset_of_the_shipped_file_decides_nothing():
     assert file["preset"] == "default"
     assert layered(SelectConfig, {"selector": "multistage"}, file).objective == "ratio"
     assert layered(SelectConfig, {"selector": "multistage"}) == layered(SelectConfig, {"selector": "multistage"}, file)
+    assert layered(SelectConfig, {"preset": "default", "selector": "multistage"}).objective == "ratio"
     assert layered(SelectConfig, {}, file) == SelectConfig()
 
 
