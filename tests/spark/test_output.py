@@ -17,6 +17,7 @@ from pyspark.sql import functions as F
 
 from zipspark.config import EngineOptions
 from zipspark.errors import InputError
+from zipspark.storage.cleaning import leftovers, remove
 from zipspark.storage.output import Output, read_manifest
 from zipspark.storage.places import Place
 from zipspark.storage.stages import Stages
@@ -202,6 +203,75 @@ def test_in_place_the_manifest_comes_last(spark, tmp_path, monkeypatch):
             read_manifest(tmp_path / "out")
         out.commit()
     assert read_manifest(tmp_path / "out") == {}
+
+
+@pytest.fixture
+def half(spark, tmp_path, monkeypatch):
+    """An OUT on a store without renames whose run was killed: in its first table, or while it replaced an older one."""
+    monkeypatch.setattr(Place, "renames", property(lambda place: False))
+
+    def write(kind: str) -> Path:
+        path = tmp_path / "out"
+        if kind == "replaced":
+            write_out(spark, path, rows=7)
+        out = Output(path, overwrite=True).__enter__()  # nothing leaves the block: SIGKILL
+        out.write("subset", spark.range(3))
+        if kind == "replaced":
+            with monkeypatch.context() as patched:
+                patched.setattr(Place, "copy_into", lambda *_: pytest.fail("killed"))
+                out.write_manifest({"rows": 3})
+                with pytest.raises(pytest.fail.Exception, match="killed"):
+                    out.commit()
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("kind", ["first", "replaced"])
+def test_half_an_out_makes_room_for_who_asks(spark, half, kind):
+    path = half(kind)
+    before = names_in(path)
+    with pytest.raises(InputError, match=r"has no manifest\.json"):
+        read_manifest(path)
+    with (
+        pytest.raises(InputError, match=r"is half of one, of a run that was killed: --resume .* or --overwrite"),
+        Output(path),
+    ):
+        pass
+    with pytest.raises(ValueError, match="before anything"), Output(path, overwrite=True):
+        raise ValueError("before anything was written")
+    assert names_in(path) == before
+    with Output(path, resume=True) as out:
+        assert not out.check_is({"choices": {}})
+        out.write("subset", spark.range(5))
+        out.write_manifest({"rows": 5})
+        out.commit()
+    assert rows_of(spark, path / "subset") == read_manifest(path)["rows"] == 5
+    assert names_in(path) == ["manifest.json", "subset"]
+
+
+@pytest.mark.parametrize("kind", ["first", "replaced"])
+def test_half_an_out_is_cleaned_away(half, kind):
+    path = half(kind)
+    assert {one.place.name[:9] for one in leftovers(EngineOptions(output=str(path)))} == (
+        {"out", ".out.new-"} if kind == "replaced" else {"out"}
+    )
+    for one in leftovers(EngineOptions(output=str(path))):
+        remove(one)
+    assert names_in(path.parent) == []
+
+
+def test_in_place_another_run_is_not_written_over(spark, tmp_path, monkeypatch):
+    monkeypatch.setattr(Place, "renames", property(lambda place: False))
+
+    def run():
+        with Output(tmp_path / "out") as out:
+            write_out(spark, tmp_path / "out", rows=7)
+            out.write("subset", spark.range(3))
+
+    with pytest.raises(InputError, match="another run has made it meanwhile"):
+        run()
+    assert rows_of(spark, tmp_path / "out" / "subset") == read_manifest(tmp_path / "out")["rows"] == 7
 
 
 def empty_frames(spark):

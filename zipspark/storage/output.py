@@ -11,6 +11,7 @@ Killed between the two renames, OUT is missing and the old one lies aside; the n
 
 On object stores a rename is a copy of every file. OUT is written in place there, and the manifest, last, makes it
 whole: readers go by it. One that is overwritten is replaced, file by file, only when the new one lies whole beside it.
+As long as it is not whole it holds a mark, so that what was killed there can be told from what others have made.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ logger = logging.getLogger("zipspark")
 Format = Literal["parquet", "delta", "jsonl"]
 MANIFEST = "manifest.json"
 REPORT = "report.html"
+_MARK = "_zipspark_unfinished"  # of an OUT that is written in place; Spark reads no file that is called so
 
 
 class Result:
@@ -90,17 +92,24 @@ class Output(Result):
         self.place = Place.parse(uri)  # OUT
         super().__init__(f"output {self.place}", overwrite, resume)
         self._run = uuid.uuid4().hex[:8]
-        self._replacing = False
+        self._touched = False  # whether what is at OUT is this run's
 
     def __enter__(self) -> Output:
         self._heal()
         there = self.place.exists()
-        if there and self._resume:
-            self.found = read_manifest(self.place.uri)
-        elif there:
-            self._check_replaceable()
+        left = there and is_unfinished(self.place)
+        if left and not (self._resume or self._overwrite):
+            raise InputError(
+                f"{self.name} is half of one, of a run that was killed: --resume goes on with it, or --overwrite to "
+                "replace it"
+            )
+        if there and not left:
+            if self._resume:
+                self.found = read_manifest(self.place.uri)
+            else:
+                self._check_replaceable()
         self.place.check_writable()
-        in_place = not self.place.renames and not there
+        in_place = not self.place.renames and (left or not there)
         self.folder = self.place if in_place else self._beside("new")  # where tables go until `commit`
         return self
 
@@ -109,8 +118,9 @@ class Output(Result):
     ) -> None:
         if self._committed:
             return
-        self.folder.delete_for_good()
-        if self._replacing:
+        if self.folder != self.place:
+            self.folder.delete_for_good()
+        if self._touched:
             self.place.delete_for_good()
         self._heal()
 
@@ -127,6 +137,7 @@ class Output(Result):
         ``facts`` of the run go with the commit of a Delta table. Raises `InputError` where ``df`` has not come to
         ``rows`` rows.
         """
+        self._begin()
         path = self.folder.child(name).uri
         if format == "parquet":
             df.write.option("compression", "zstd").parquet(path)
@@ -144,6 +155,7 @@ class Output(Result):
 
     def write_text(self, name: str, text: str) -> None:
         """Write the file ``name``, as UTF-8, beside the tables."""
+        self._begin()
         if self.folder.is_local or self.folder.renames:
             self.folder.make_dir()
         self.folder.child(name).write_text(text)
@@ -151,6 +163,7 @@ class Output(Result):
     def commit(self) -> None:
         """Make OUT appear, or replace the old one. Raises `InputError` when somebody else has made it meanwhile."""
         manifest = json.dumps(self._said(), indent=2, ensure_ascii=False, default=str) + "\n"
+        self._begin()
         if self.folder != self.place and self.place.exists():
             self._check_replaceable()
         if self.place.renames:
@@ -161,6 +174,26 @@ class Output(Result):
                 self._replace()
             self.place.child(MANIFEST).write_text(manifest)
             self._committed = True
+            self.place.child(_MARK).delete()
+
+    def _begin(self) -> None:
+        """Before anything is written: where it is in place, what was left there makes room."""
+        if self.folder != self.place or self._touched:
+            return
+        if self.place.exists() and not is_unfinished(self.place):  # since this run began
+            raise InputError(f"{self.name} exists: another run has made it meanwhile")
+        self._touched = True
+        self._clear()
+
+    def _clear(self) -> None:
+        """Let OUT hold nothing but the mark, from before the first of its files goes."""
+        if self.place.is_local:
+            self.place.make_dir()
+        self.place.child(_MARK).write_text(f"zipspark writes this: with {MANIFEST} it is whole\n")
+        self.place.child(MANIFEST).delete()  # from here on readers refuse it
+        for old in self.place.list():
+            if old.name != _MARK:
+                old.delete()
 
     def _swap(self) -> None:
         old = self._beside("old")
@@ -171,9 +204,8 @@ class Output(Result):
         old.delete()
 
     def _replace(self) -> None:
-        self._replacing = True
-        self.place.child(MANIFEST).delete()  # from here on readers refuse it
-        self.place.delete()
+        self._touched = True
+        self._clear()
         self.folder.copy_into(self.place)
         self.folder.delete()
 
@@ -201,6 +233,11 @@ class Output(Result):
             else:
                 logger.warning("%s was left aside by a run that was killed: it is %s again", left, self.place)
                 left.rename(self.place)
+
+
+def is_unfinished(out: Place) -> bool:
+    """Whether a run was killed while it wrote OUT in place, or is writing there now."""
+    return not out.renames and out.child(_MARK).exists() and not out.child(MANIFEST).exists()
 
 
 def check_rows(name: str, written: int, rows: int) -> None:
