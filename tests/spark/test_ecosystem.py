@@ -9,12 +9,14 @@ from pathlib import Path
 import datasets
 import mlflow
 import pytest
+from launching import once
 from pools import rows
 
 from zipspark import InputError, UsageError, log_to_mlflow, select
 from zipspark.cli import run
 
 
+@once
 @pytest.mark.parametrize(("format", "loader"), [("parquet", "parquet"), ("jsonl", "json")])
 def test_datasets_reads_a_subset(spark, tmp_path, monkeypatch, format, loader):
     monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")

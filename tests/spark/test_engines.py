@@ -28,7 +28,7 @@ from launching import (
 )
 from pools import rows, texts
 
-from zipspark import refresh_subset
+from zipspark import cli, refresh_subset
 from zipspark.spark.delta import DELTA_SETTINGS, delta_coordinates
 from zipspark.storage.deltas import FEED
 
@@ -207,15 +207,15 @@ def test_spark_submit_sends_zipspark_to_a_standalone_cluster_that_has_none(spark
         assert log.read_text().count("Finished task ") > 10
 
 
-def test_the_demo_writes_a_subset_and_shows_it_beside_random(tmp_path):
+def test_the_demo_writes_a_subset_and_shows_it_beside_random(spark, tmp_path, monkeypatch, capsys):
     done = zipspark("demo", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert pq.read_table(tmp_path / "out/demo/subset").num_rows > 300
     for word in ("pool", "subset", "random", "out/demo/subset"):
         assert word in done.stdout
-    again = zipspark("demo", "--json", cwd=tmp_path)
-    assert again.returncode == 0, again.stderr
-    assert json.loads(again.stdout)["decisions"]["selected"] > 300
+    monkeypatch.chdir(tmp_path)
+    assert cli.run(["demo", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["decisions"]["selected"] > 300
 
 
 def test_interrupted_it_ends_with_130_and_leaves_nothing(folder):

@@ -8,6 +8,7 @@ import random
 from collections import Counter
 
 import pytest
+from launching import once
 from pools import WORDS, texts
 
 import zipspark
@@ -70,6 +71,7 @@ def test_with_deduplication_group_and_tokens_are_those_of_the_row_that_is_kept(s
         assert sizes(spark, given) == {"b": (1, 3)}
 
 
+@once
 def test_quotas_find_copies_in_the_groups_where_they_are(spark):
     pool = frame(spark, [("a", text) for text in PLAIN[:20]] + [("b", PLAIN[0])] * 10)
     selection = zipspark.select(pool, 12, parts=2, dedup=False, group_column="source", mix="a=2,b=10")
@@ -79,6 +81,7 @@ def test_quotas_find_copies_in_the_groups_where_they_are(spark):
 # --- rows that may not be chosen -------------------------------------------------------------------------------------
 
 
+@once
 def test_copies_of_what_is_barred_share_its_decision_and_reason(spark):
     junk, known = noise(1)[0], PLAIN[7]
     rows = [("x", text) for text in [*PLAIN, junk, junk, known, PLAIN[3]]]
@@ -120,6 +123,7 @@ def test_only_what_may_be_chosen_is_measured(spark, dedup):
     }
 
 
+@once
 def test_noise_flatters_no_summary(spark):
     plain = zipspark.select(frame(spark, [("x", text) for text in PLAIN]), 20, parts=1)
     junk = noise(15)
@@ -136,6 +140,7 @@ def test_noise_flatters_no_summary(spark):
 COPIES = [("a", text) for text in PLAIN[:30]] + [(group, COPIED) for group in ("a", "b", "c")]  # 0030, 0031, 0032
 
 
+@once
 @pytest.mark.parametrize(
     ("own_ids", "kept", "options", "expected"),
     [
@@ -157,6 +162,7 @@ def test_an_id_keeps_its_own_row_or_with_deduplication_the_one_that_stands_for_i
     assert selection.subset.count() == 4
 
 
+@once
 def test_a_text_keeps_every_row_that_holds_it(spark):
     keep = spark.createDataFrame([(COPIED,)], "text string")
     selection = zipspark.select(frame(spark, COPIES), 4, parts=2, keep=keep, dedup=False, id_column="id")
@@ -174,6 +180,7 @@ def test_copies_of_kept_noise_keep_their_names(spark):
     assert Counter(decision for decision, _ in ledger.values())["selected"] == 3
 
 
+@once
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -232,12 +239,14 @@ def test_a_notebook_shows_groups_and_quotas():
     assert "and 3 smaller groups" in html
 
 
+@once
 def test_the_summary_names_budget_and_stop_rule(spark):
     pool = frame(spark, [("x", text) for text in PLAIN])
     selection = zipspark.select(pool, 10, until="marginal-ratio=50")
     assert selection.summary.budget == "10 rows, until marginal-ratio=50"
 
 
+@once
 def test_the_manifest_holds_what_lies_beside_the_pool(spark, tmp_path):
     keep, anchor = tmp_path / "keep.csv", tmp_path / "anchor.jsonl"
     keep.write_text("id\n0003\n")

@@ -13,6 +13,7 @@ from itertools import pairwise
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from launching import once
 from pools import WORDS, rows, texts
 
 import zipspark
@@ -154,6 +155,7 @@ def due(mixed, anchored_texts) -> dict[str, str]:
     return fate
 
 
+@once
 def test_every_row_is_in_the_ledger_once_with_the_decision_that_is_due(everything, mixed, anchored_texts):
     ledger = everything.ledger.collect()
     assert sorted(row.position for row in ledger) == list(range(len(mixed)))
@@ -273,6 +275,7 @@ def test_one_part_is_core_select_with_every_option(spark, objective):
     assert Counter(row.group for row in picked) == {"one": 10, "two": 30}
 
 
+@once
 def test_until_marginal_ratio_stops_where_core_select_does(spark):
     selection = zipspark.select(frame(spark, PLAIN), until="marginal-ratio=2", parts=1)
     ranking = core.select(PLAIN, until="marginal-ratio=2", ids=content_ids(PLAIN))
@@ -284,6 +287,7 @@ def test_until_marginal_ratio_stops_where_core_select_does(spark):
 # --- guard and quality ----------------------------------------------------------------------------------------------
 
 
+@once
 def test_without_the_guard_noise_is_chosen_and_what_is_worth_nothing_comes_last(spark):
     injected = noise(10)
     samples = PLAIN[:100] + injected
@@ -298,6 +302,7 @@ def test_without_the_guard_noise_is_chosen_and_what_is_worth_nothing_comes_last(
     assert not worthless & set(picked[: len(samples) - len(worthless)])
 
 
+@once
 @pytest.mark.parametrize("preset", ["paper", "reference"])
 def test_the_papers_presets_guard_nothing(spark, preset):
     pool = table(spark, PLAIN[:60] + noise(6))
@@ -308,6 +313,7 @@ def test_the_papers_presets_guard_nothing(spark, preset):
 # --- mixture --------------------------------------------------------------------------------------------------------
 
 
+@once
 def test_equal_quotas_cover_each_group_for_itself_whatever_the_order_of_rows(spark):
     # Every text stands in both groups, in the second with a word more: who covers them together takes each text once.
     samples = [text + tail for tail in ("", " indeed") for text in PLAIN[:120]]
@@ -327,6 +333,7 @@ def test_equal_quotas_cover_each_group_for_itself_whatever_the_order_of_rows(spa
     assert again.summary.checksum == selection.summary.checksum
 
 
+@once
 def test_floors_and_caps_beside_a_natural_mix_in_bytes(spark):
     samples = PLAIN
     groups = [("a", "b", "b", None)[at % 4] for at in range(len(samples))]
@@ -372,6 +379,7 @@ def test_a_power_of_the_sizes_with_a_cap_in_rows(spark):
     assert sum(found.values()) == 50
 
 
+@once
 def test_floors_and_caps_without_a_mix_leave_the_rest_free(spark):
     groups = [f"g{at % 3}" for at in range(len(PLAIN))]
     selection = zipspark.select(
@@ -512,6 +520,7 @@ def covered(samples, picked, **options) -> float:
     return gains.sum() / core.select(samples, "100%", **options).gains.sum()
 
 
+@once
 def test_until_a_share_of_the_pool_is_covered_by_several_parts(spark):
     picked = chosen_texts(zipspark.select(frame(spark, PLAIN), until="coverage=60%", objective="coverage", parts=3))
     assert covered(PLAIN, picked) >= 0.6 > covered(PLAIN, picked[:-1])
@@ -544,6 +553,7 @@ def test_near_copies_of_the_anchor_lose(spark, objective, most):
     assert {row.zip_id for row in decided(selection, "anchored")} == set(content_ids(known))
 
 
+@once
 def test_a_target_tilts_the_choice_of_parts(spark):
     target = [text for text in PLAIN if "translate" in text][:3]
     options = {"objective": "coverage", "target_strength": 2}

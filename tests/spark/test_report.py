@@ -110,6 +110,7 @@ def shown(facts: Facts) -> Facts:
 # --- with OUT --------------------------------------------------------------------------------------------------------
 
 
+@once
 def test_select_writes_it_and_the_facts_are_those_of_ledger_and_manifest(pool, whole):
     assert names_in(whole) == ["ledger", "manifest.json", "metrics", "quarantine", "report.html", "subset"]
     html = (whole / "report.html").read_text()
@@ -170,6 +171,7 @@ def test_samples_are_those_of_the_lowest_content_hash_and_say_what_is_left_out(p
         assert len(example.text.encode()) + example.left_out == example.bytes  # ASCII
 
 
+@once
 def test_it_is_the_same_again_from_out_and_its_input(pool, whole, out):
     (out / "report.html").write_text("old")
     again = reporting.report(asked(out))

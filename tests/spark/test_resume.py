@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from launching import once
 from pools import rows
 from pyspark.errors import PySparkRuntimeError
 from terminal import stages
@@ -115,6 +116,7 @@ def killed(undisturbed, tmp_path):
 STAGES = ("scores", "samples", "candidates", "picks", "ledger", "input")
 
 
+@once
 def test_the_stages_of_a_small_run(undisturbed):
     assert tuple(undisturbed[1]) == STAGES
 
@@ -157,6 +159,7 @@ def test_a_killed_run_whose_server_still_writes_harms_nothing(undisturbed, kille
     assert len(pq.read_table(tmp_path / "out" / "ledger")) == len(pq.read_table(undisturbed[0] / "out" / "ledger"))
 
 
+@once
 def test_killed_twice(undisturbed, killed, tmp_path, monkeypatch):
     pool = killed(1)
 
@@ -188,6 +191,7 @@ def test_a_completion_row_that_is_none_counts_for_nothing(undisturbed, killed, t
         assert stages.reused == []
 
 
+@once
 def test_a_stage_whose_table_is_gone_is_computed_again(undisturbed, killed, tmp_path):
     pool = killed(2)
     shutil.rmtree(tmp_path / ".out.work" / "scores")
@@ -210,6 +214,7 @@ def test_an_input_that_is_written_while_it_is_read(undisturbed, tmp_path, monkey
     assert names_in(tmp_path) == ["pool.jsonl"]
 
 
+@once
 def test_rows_that_are_not_found_again_are_no_subset(undisturbed, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(choosing.subsets, "subset", lambda originals, picks, config, phases: picks.limit(19))
     assert select(undisturbed[0] / "pool.jsonl", tmp_path / "out") == 3
@@ -572,6 +577,7 @@ def test_options_come_back_from_the_manifest(options):
     )
 
 
+@once
 @pytest.mark.delta
 def test_a_delta_table_made_anew_is_another(spark, tmp_path, capsys, monkeypatch):
     """Its name and version are what they were, and here its rows too."""
@@ -595,6 +601,7 @@ def test_a_delta_table_made_anew_is_another(spark, tmp_path, capsys, monkeypatch
     assert "input.id was" in capsys.readouterr().err
 
 
+@once
 @pytest.mark.delta
 def test_a_version_that_vacuum_has_taken(spark, tmp_path, capsys):
     pool, out = tmp_path / "pool", tmp_path / "out"

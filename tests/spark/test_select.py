@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pyspark.sql.functions as F
 import pytest
+from launching import once
 from pools import rows, texts
 
 import zipspark
@@ -102,6 +103,7 @@ def test_summary_shows_a_subset_below_random(chosen):
     assert "<table>" in chosen._repr_html_()
 
 
+@once
 def test_order_and_partitions_of_the_input_change_nothing(spark, pool, chosen):
     shuffled = spark.createDataFrame(rows(600)[::-1], SCHEMA).repartition(7, "source")
     again = zipspark.select(shuffled, budget=60, group_column="source", parts=4)
@@ -115,12 +117,14 @@ def test_one_part_is_core_select(pool):
     assert [row.text for row in selection.subset.collect()] == [distinct[index] for index in ranking]
 
 
+@once
 def test_many_parts_stay_close_to_one(pool):
     one = zipspark.select(pool, budget=60, parts=1).summary.sets[1]
     many = zipspark.select(pool, budget=60, parts=12).summary.sets[1]
     assert many.ratio < one.ratio * 1.1
 
 
+@once
 @pytest.mark.parametrize("parts", [1, 5])
 def test_byte_budget_is_met_to_less_than_the_smallest_sample_left_out(spark, parts):
     # Two tiny samples that no part would hand up: they add least per byte, but fit what is left.
@@ -135,6 +139,7 @@ def test_byte_budget_is_met_to_less_than_the_smallest_sample_left_out(spark, par
         assert budget - spent < min(row.bytes for row in ledger if row.decision == "not_selected")
 
 
+@once
 def test_row_budget_is_met_where_a_part_comes_out_smaller_than_its_quota(spark):
     # All copies of a text hash to one slice, so that three of four parts stay empty.
     pool = spark.createDataFrame([("x", "y", "one text for all of them")] * 200, SCHEMA)
@@ -143,6 +148,7 @@ def test_row_budget_is_met_where_a_part_comes_out_smaller_than_its_quota(spark):
     assert len(set(ids(selection))) == 120
 
 
+@once
 def test_copies_do_not_hide_a_small_sample_that_fits(spark):
     data = [*texts(100), *["ok then"] * 1500, "four"]
     pool = spark.createDataFrame([(str(n), "x", text) for n, text in enumerate(data)], SCHEMA)
@@ -151,12 +157,14 @@ def test_copies_do_not_hide_a_small_sample_that_fits(spark):
     assert 0 <= 1500 - spent < min(row.bytes for row in ledger if row.decision == "not_selected")
 
 
+@once
 def test_copies_and_bad_rows_change_no_choice(spark, pool, chosen):
     more = [("copy", "web", text) for text in texts(600)[:300]] * 2 + [("bad", "web", None)] * 5
     again = zipspark.select(pool.union(spark.createDataFrame(more, SCHEMA)), budget=60, group_column="source", parts=4)
     assert again.summary.checksum == chosen.summary.checksum
 
 
+@once
 def test_budget_above_the_pool_takes_everything_and_says_so(pool):
     selection = zipspark.select(pool, budget=10_000, parts=3)
     assert selection.subset.count() == len(set(texts(600)))

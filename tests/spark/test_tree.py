@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from launching import once
 
 from zipspark import core, demo
 from zipspark.config import SelectConfig
@@ -135,6 +136,7 @@ def three_levels(run):
     return run(docs(600), budget=60, **THREE_LEVELS)
 
 
+@once
 @pytest.mark.parametrize("objective", ["both", "ratio", "coverage"])
 def test_three_levels_choose_as_well_as_one(run, objective):
     options = {"objective": objective, "budget": "100kB"}
@@ -144,6 +146,7 @@ def test_three_levels_choose_as_well_as_one(run, objective):
     assert three.value > 0.99 * one.value
 
 
+@once
 @pytest.mark.parametrize("objective", ["ratio", "coverage"])
 @pytest.mark.parametrize(
     ("budget", "smaller", "mix", "tolerance"),
@@ -180,6 +183,7 @@ def test_one_part_with_a_mix_ranks_as_core_does(run):
     assert chosen.chosen == [rows[at]["position"] for at in core.select(texts, "20kB", **options)]
 
 
+@once
 def test_picks_are_a_ranking_of_the_pools_rows(three_levels):
     assert (len(three_levels.table), three_levels.picks.rows) == (60, 60)
     assert [row["rank"] for row in three_levels.table] == list(range(60))
@@ -198,11 +202,13 @@ def test_a_root_that_is_a_task_ranks_as_the_driver_does(run, three_levels):
     assert task.table == three_levels.table
 
 
+@once
 def test_order_of_the_input_changes_nothing(run, three_levels):
     again = run(docs(600)[::-1], budget=60, **THREE_LEVELS)
     assert again.picks.checksum == three_levels.picks.checksum
 
 
+@once
 @pytest.mark.parametrize(
     ("budget", "mix"), [(60, "equal"), ("9kB", "a=1,b=2,(none)=3"), ("1500tok", "power=0.5")], ids=str
 )
@@ -221,6 +227,7 @@ def test_quotas_are_exact_through_all_levels(run, budget, mix):
         assert 0 <= asked - got < smallest
 
 
+@once
 def test_floors_and_caps_hold_and_the_rest_is_free(run):
     chosen = run(docs(600), budget=60, floor="a=30", cap={"b": 5}, group_column="group", **THREE_LEVELS)
     groups = Counter(row["group"] for row in chosen.table)
@@ -242,6 +249,7 @@ def test_a_part_full_of_a_capped_group_leaves_its_share_to_others():
     assert quotas[1 - part].caps == {"much": 80}
 
 
+@once
 def test_kept_samples_survive_every_level_and_come_first(run):
     rows = [row | {"kept": row["position"] % 50 == 7} for row in docs(600)]
     for options, budget, root in ((THREE_LEVELS, 60, "nodes → driver"), (INTERLEAVED, 150, "interleaved")):
@@ -276,6 +284,7 @@ def test_interleaved_rankings_follow_each_nodes_own(interleaved):
         assert np.mean(ratios[:15]) < np.mean(ratios[-15:])
 
 
+@once
 def test_until_coverage_is_reached_with_parts_and_no_sooner(run):
     for options in ({"parts": 6}, {"parts": 20, "node_cap": "20kB", "driver_cap": "40kB"}):
         chosen = run(docs(600), objective="coverage", until="coverage=0.6", **options)
