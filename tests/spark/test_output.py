@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -261,17 +262,39 @@ def test_half_an_out_is_cleaned_away(half, kind):
     assert names_in(path.parent) == []
 
 
-def test_in_place_another_run_is_not_written_over(spark, tmp_path, monkeypatch):
-    monkeypatch.setattr(Place, "renames", property(lambda place: False))
+def test_what_is_written_side_by_side_does_not_make_room_from_each_other(half, monkeypatch):
+    path, list_ = half("first"), Place.list
+    with Output(path, resume=True) as out, ThreadPoolExecutor(2) as threads:
+
+        def slow(place):
+            time.sleep(0.3)
+            return list_(place)
+
+        monkeypatch.setattr(Place, "list", slow)
+        for name in ("report.html", "notes.txt"):
+            threads.submit(out.write_text, name, name)
+        threads.shutdown()
+        out.write_manifest({})
+        out.commit()
+    assert names_in(path) == ["manifest.json", "notes.txt", "report.html"]
+
+
+@pytest.mark.parametrize("kind", ["none", "first"])
+def test_in_place_another_run_is_not_written_over(spark, tmp_path, half, kind):
+    path = half(kind) if kind != "none" else tmp_path / "out"
 
     def run():
-        with Output(tmp_path / "out") as out:
-            write_out(spark, tmp_path / "out", rows=7)
+        with Output(path, resume=True) as out, Output(path, resume=True) as other:  # both see the same
+            other.write("subset", spark.range(7))
+            with pytest.raises(InputError, match="another run has made it meanwhile"):  # though that is not done yet
+                out.write("subset", spark.range(3))
+            other.write_manifest({"rows": 7})
+            other.commit()
             out.write("subset", spark.range(3))
 
     with pytest.raises(InputError, match="another run has made it meanwhile"):
         run()
-    assert rows_of(spark, tmp_path / "out" / "subset") == read_manifest(tmp_path / "out")["rows"] == 7
+    assert rows_of(spark, path / "subset") == read_manifest(path)["rows"] == 7
 
 
 def empty_frames(spark):

@@ -10,7 +10,7 @@ from typing import Any
 from pyarrow.fs import FileSelector
 
 from zipspark.config import EngineOptions
-from zipspark.storage.output import is_unfinished
+from zipspark.storage.output import mark_of
 from zipspark.storage.places import Place
 from zipspark.storage.stages import (
     PURPOSES,
@@ -70,7 +70,7 @@ def _is_in_use(work: Place) -> bool:
 
 def _half_written(out: Place) -> Iterator[Place]:
     """New OUTs that were never committed. Old ones laid aside are not these: they may be all there is."""
-    if is_unfinished(out):
+    if mark_of(out):
         yield out
     if out.parent.is_dir():
         name = re.compile(rf"\.{re.escape(out.name)}\.new-[0-9a-f]{{8}}")

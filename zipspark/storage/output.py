@@ -20,6 +20,7 @@ import json
 import logging
 import os
 import re
+import threading
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
@@ -92,24 +93,26 @@ class Output(Result):
         self.place = Place.parse(uri)  # OUT
         super().__init__(f"output {self.place}", overwrite, resume)
         self._run = uuid.uuid4().hex[:8]
+        self._left: str | None = None  # the mark of a run that was killed in OUT
         self._touched = False  # whether what is at OUT is this run's
+        self._beginning = threading.Lock()  # tables are written side by side
 
     def __enter__(self) -> Output:
         self._heal()
         there = self.place.exists()
-        left = there and is_unfinished(self.place)
-        if left and not (self._resume or self._overwrite):
+        self._left = mark_of(self.place)
+        if self._left and not (self._resume or self._overwrite):
             raise InputError(
                 f"{self.name} is half of one, of a run that was killed: --resume goes on with it, or --overwrite to "
                 "replace it"
             )
-        if there and not left:
+        if there and not self._left:
             if self._resume:
                 self.found = read_manifest(self.place.uri)
             else:
                 self._check_replaceable()
         self.place.check_writable()
-        in_place = not self.place.renames and (left or not there)
+        in_place = not self.place.renames and (self._left or not there)
         self.folder = self.place if in_place else self._beside("new")  # where tables go until `commit`
         return self
 
@@ -177,19 +180,20 @@ class Output(Result):
             self.place.child(_MARK).delete()
 
     def _begin(self) -> None:
-        """Before anything is written: where it is in place, what was left there makes room."""
-        if self.folder != self.place or self._touched:
-            return
-        if self.place.exists() and not is_unfinished(self.place):  # since this run began
-            raise InputError(f"{self.name} exists: another run has made it meanwhile")
-        self._touched = True
-        self._clear()
+        """Before anything is written: where it is in place, what was left there makes room, and nothing else."""
+        with self._beginning:
+            if self.folder != self.place or self._touched:
+                return
+            if self.place.exists() and (self._left is None or mark_of(self.place) != self._left):
+                raise InputError(f"{self.name} exists: another run has made it meanwhile")
+            self._touched = True
+            self._clear()
 
     def _clear(self) -> None:
         """Let OUT hold nothing but the mark, from before the first of its files goes."""
         if self.place.is_local:
             self.place.make_dir()
-        self.place.child(_MARK).write_text(f"zipspark writes this: with {MANIFEST} it is whole\n")
+        self.place.child(_MARK).write_text(f"run {self._run} writes this: with {MANIFEST} it is whole\n")
         self.place.child(MANIFEST).delete()  # from here on readers refuse it
         for old in self.place.list():
             if old.name != _MARK:
@@ -235,9 +239,14 @@ class Output(Result):
                 left.rename(self.place)
 
 
-def is_unfinished(out: Place) -> bool:
-    """Whether a run was killed while it wrote OUT in place, or is writing there now."""
-    return not out.renames and out.child(_MARK).exists() and not out.child(MANIFEST).exists()
+def mark_of(out: Place) -> str | None:
+    """The mark of a run that was killed while it wrote OUT in place, or writes there now; None where there is none."""
+    if out.renames or out.child(MANIFEST).exists():
+        return None
+    try:
+        return out.child(_MARK).read_text()
+    except OSError:
+        return None
 
 
 def check_rows(name: str, written: int, rows: int) -> None:
