@@ -167,7 +167,7 @@ def report(output: str, full: bool, file: str | None, **flags: Any) -> None:
 @flags_of(EngineOptions, but=("output", "overwrite", "master", "remote", "conf", "jars"))
 @click.option("--dry-run", is_flag=True, help="List only.")
 def clean(output: str, dry_run: bool, **flags: Any) -> None:
-    """List and remove what killed runs have left beside OUT: complete stages, half a result. OUT itself stays.
+    """List and remove what killed runs have left beside OUT: complete stages, half a result. A whole OUT stays.
 
     Example: zipspark clean chosen --dry-run
     """

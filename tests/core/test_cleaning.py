@@ -16,8 +16,9 @@ import pytest
 from zipspark.cli import run
 from zipspark.config import EngineOptions, RefreshConfig, SelectConfig
 from zipspark.storage.output import differences
+from zipspark.storage.owners import is_running
 from zipspark.storage.places import Place
-from zipspark.storage.stages import completed, folder_of, is_running, read_state
+from zipspark.storage.stages import completed, folder_of, read_state
 
 HOST = socket.gethostname()
 

@@ -12,12 +12,15 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pools
 import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import functions as F
 
+from zipspark import cli
 from zipspark.config import EngineOptions
 from zipspark.errors import InputError
+from zipspark.storage import owners
 from zipspark.storage.cleaning import leftovers, remove
 from zipspark.storage.output import Output, read_manifest
 from zipspark.storage.places import Place
@@ -235,7 +238,7 @@ def test_half_an_out_makes_room_for_who_asks(spark, half, kind):
     with pytest.raises(InputError, match=r"has no manifest\.json"):
         read_manifest(path)
     with (
-        pytest.raises(InputError, match=r"is half of one, of a run that was killed: --resume .* or --overwrite"),
+        pytest.raises(InputError, match=r"is half of one, of a run that was killed: --overwrite .*--resume too"),
         Output(path),
     ):
         pass
@@ -260,6 +263,97 @@ def test_half_an_out_is_cleaned_away(half, kind):
     for one in leftovers(EngineOptions(output=str(path))):
         remove(one)
     assert names_in(path.parent) == []
+
+
+@pytest.mark.parametrize("way", ["fails", "commits"])
+def test_who_was_taken_for_dead_harms_nobody(spark, half, way):
+    """As a run on another machine may be: what it goes on to do is refused, and what it would undo stays."""
+    path = half("first")
+
+    def run():
+        with Output(path, resume=True) as live:
+            live.write("subset", spark.range(3))
+            with Output(path, resume=True) as out:
+                out.write("subset", spark.range(7))
+                out.write_manifest({"rows": 7})
+                out.commit()
+            if way == "fails":
+                raise InputError("was taken by another run, or fails otherwise")
+            live.write_manifest({"rows": 3})
+            live.commit()
+
+    with pytest.raises(InputError, match="was taken by another run"):
+        run()
+    assert rows_of(spark, path / "subset") == read_manifest(path)["rows"] == 7
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]"])
+def test_a_mark_that_was_half_written_is_one(half, text):
+    path = half("first")
+    (path / "_zipspark_unfinished").write_text(text)
+    with pytest.raises(InputError, match="is half of one"), Output(path):
+        pass
+    assert [one.place.name for one in leftovers(EngineOptions(output=str(path)))] == ["out"]
+
+
+@pytest.mark.parametrize("kind", ["first", "replaced"])
+def test_who_still_writes_is_left_alone(half, monkeypatch, kind):
+    path = half(kind)
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as alive:
+        for folder in (path, *path.parent.glob(".out.new-*")):
+            monkeypatch.setattr(owners.os, "getpid", lambda: alive.pid)
+            (folder / "_zipspark_unfinished").write_text(json.dumps(owners.owner()))
+            monkeypatch.undo()
+            monkeypatch.setattr(Place, "renames", property(lambda place: False))
+        with pytest.raises(InputError, match=f"is being written by process {alive.pid}"), Output(path, overwrite=True):
+            pass
+        assert {one.in_use for one in leftovers(EngineOptions(output=str(path)))} == {True}
+        alive.kill()
+    assert {one.in_use for one in leftovers(EngineOptions(output=str(path)))} == {False}
+
+
+def test_a_whole_out_with_a_mark_is_whole(spark, tmp_path, monkeypatch):
+    """Killed just before its mark went."""
+    monkeypatch.setattr(Place, "renames", property(lambda place: False))
+    delete = Place.delete
+    monkeypatch.setattr(Place, "delete", lambda place: None if place.name[0] == "_" else delete(place))
+    write_out(spark, tmp_path / "out")
+    monkeypatch.setattr(Place, "delete", delete)
+    assert names_in(tmp_path / "out") == ["_zipspark_unfinished", "manifest.json", "subset"]
+    assert leftovers(EngineOptions(output=str(tmp_path / "out"))) == []
+    with Output(tmp_path / "out", resume=True) as out:
+        assert out.found == {"rows": 3}
+    with pytest.raises(InputError, match="exists: give another name"), Output(tmp_path / "out"):
+        pass
+    write_out(spark, tmp_path / "out", rows=5, overwrite=True)
+    assert names_in(tmp_path / "out") == ["manifest.json", "subset"]
+    assert rows_of(spark, tmp_path / "out" / "subset") == 5
+
+
+@pytest.mark.slow
+def test_select_goes_on_in_half_an_out(spark, tmp_path, monkeypatch):
+    pool = tmp_path / "pool.jsonl"
+    pool.write_text("".join(json.dumps(row) + "\n" for row in pools.rows(150)))
+    command = ["select", str(pool), "--budget", "12", "--parts", "2", "--id-column", "id", "--quiet", "--output"]
+    assert cli.run([*command, str(tmp_path / "whole")]) == 0
+    monkeypatch.setattr(Place, "renames", property(lambda place: False))
+
+    class Killed(BaseException):
+        pass
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Output, "commit", lambda _: (_ for _ in ()).throw(Killed))
+        patched.setattr(Output, "__exit__", lambda *_: None)
+        with pytest.raises(Killed):
+            cli.run([*command, str(tmp_path / "out"), "--resume"])
+    assert "manifest.json" not in names_in(tmp_path / "out")
+    assert cli.run([*command, str(tmp_path / "out")]) == 3
+    assert cli.run([*command, str(tmp_path / "out"), "--resume"]) == 0
+    assert names_in(tmp_path / "out") == names_in(tmp_path / "whole")
+    manifest = read_manifest(tmp_path / "out")
+    assert manifest["checksum"] == read_manifest(tmp_path / "whole")["checksum"]
+    assert "ledger" in manifest["stages_reused"]
+    assert rows_of(spark, tmp_path / "out" / "ledger") == 150
 
 
 def test_what_is_written_side_by_side_does_not_make_room_from_each_other(half, monkeypatch):

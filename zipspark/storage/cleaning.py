@@ -10,7 +10,8 @@ from typing import Any
 from pyarrow.fs import FileSelector
 
 from zipspark.config import EngineOptions
-from zipspark.storage.output import mark_of
+from zipspark.storage.output import mark_in, unfinished
+from zipspark.storage.owners import is_running
 from zipspark.storage.places import Place
 from zipspark.storage.stages import (
     PURPOSES,
@@ -19,7 +20,6 @@ from zipspark.storage.stages import (
     delete_stages,
     folder_of,
     folders_in,
-    is_running,
     read_state,
 )
 
@@ -56,7 +56,10 @@ def leftovers(engine: EngineOptions) -> list[Leftover]:
     own = folder_of(engine)
     assert own is not None
     in_use = _is_in_use(own)
-    return found + [Leftover(place, (), _size(place), in_use) for place in _half_written(Place.parse(engine.output))]
+    return found + [
+        Leftover(place, (), _size(place), in_use or is_running(mark_in(place) or {}))
+        for place in _half_written(Place.parse(engine.output))
+    ]
 
 
 def remove(found: Leftover) -> None:
@@ -70,7 +73,7 @@ def _is_in_use(work: Place) -> bool:
 
 def _half_written(out: Place) -> Iterator[Place]:
     """New OUTs that were never committed. Old ones laid aside are not these: they may be all there is."""
-    if mark_of(out):
+    if not out.renames and unfinished(out) is not None:
         yield out
     if out.parent.is_dir():
         name = re.compile(rf"\.{re.escape(out.name)}\.new-[0-9a-f]{{8}}")

@@ -11,7 +11,8 @@ Killed between the two renames, OUT is missing and the old one lies aside; the n
 
 On object stores a rename is a copy of every file. OUT is written in place there, and the manifest, last, makes it
 whole: readers go by it. One that is overwritten is replaced, file by file, only when the new one lies whole beside it.
-As long as it is not whole it holds a mark, so that what was killed there can be told from what others have made.
+A new OUT holds a mark until it is whole, which says who writes it: what was killed can be told from what is being
+written, and from what others have made.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from zipspark.errors import InputError
+from zipspark.storage.owners import is_running, owner
 from zipspark.storage.places import Place
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ logger = logging.getLogger("zipspark")
 Format = Literal["parquet", "delta", "jsonl"]
 MANIFEST = "manifest.json"
 REPORT = "report.html"
-_MARK = "_zipspark_unfinished"  # of an OUT that is written in place; Spark reads no file that is called so
+_MARK = "_zipspark_unfinished"  # Spark reads no file that is called so
 
 
 class Result:
@@ -93,26 +95,24 @@ class Output(Result):
         self.place = Place.parse(uri)  # OUT
         super().__init__(f"output {self.place}", overwrite, resume)
         self._run = uuid.uuid4().hex[:8]
-        self._left: str | None = None  # the mark of a run that was killed in OUT
-        self._touched = False  # whether what is at OUT is this run's
+        self._mark = {"run": self._run, **owner()}
+        self._left: dict[str, Any] | None = None  # the mark of a run that was killed in OUT
+        self._begun = False
+        self._fills_place = False  # whether what is at OUT is this run's
         self._beginning = threading.Lock()  # tables are written side by side
 
     def __enter__(self) -> Output:
         self._heal()
         there = self.place.exists()
-        self._left = mark_of(self.place)
-        if self._left and not (self._resume or self._overwrite):
-            raise InputError(
-                f"{self.name} is half of one, of a run that was killed: --resume goes on with it, or --overwrite to "
-                "replace it"
-            )
-        if there and not self._left:
-            if self._resume:
-                self.found = read_manifest(self.place.uri)
-            else:
-                self._check_replaceable()
+        self._left = None if self.place.renames else unfinished(self.place)
+        if self._left is not None:
+            self._check_is_dead(self._left)
+        elif there and self._resume:
+            self.found = read_manifest(self.place.uri)
+        elif there:
+            self._check_replaceable()
         self.place.check_writable()
-        in_place = not self.place.renames and (self._left or not there)
+        in_place = not self.place.renames and (not there or self._left is not None)
         self.folder = self.place if in_place else self._beside("new")  # where tables go until `commit`
         return self
 
@@ -123,7 +123,8 @@ class Output(Result):
             return
         if self.folder != self.place:
             self.folder.delete_for_good()
-        if self._touched:
+        if self._fills_place and not self._is_anothers(self.place):
+            _clear(self.place)  # the mark goes last: half of it without one would be nobody's
             self.place.delete_for_good()
         self._heal()
 
@@ -159,8 +160,6 @@ class Output(Result):
     def write_text(self, name: str, text: str) -> None:
         """Write the file ``name``, as UTF-8, beside the tables."""
         self._begin()
-        if self.folder.is_local or self.folder.renames:
-            self.folder.make_dir()
         self.folder.child(name).write_text(text)
 
     def commit(self) -> None:
@@ -171,33 +170,38 @@ class Output(Result):
             self._check_replaceable()
         if self.place.renames:
             self.folder.child(MANIFEST).write_text(manifest)
+            self.folder.child(_MARK).delete()
             self._swap()
         else:
             if self.folder != self.place:
                 self._replace()
             self.place.child(MANIFEST).write_text(manifest)
             self._committed = True
-            self.place.child(_MARK).delete()
+            with suppress(OSError):  # it is whole, with or without
+                self.place.child(_MARK).delete()
 
     def _begin(self) -> None:
-        """Before anything is written: where it is in place, what was left there makes room, and nothing else."""
+        """Before anything is written: only what was found killed makes room, and only this run writes."""
         with self._beginning:
-            if self.folder != self.place or self._touched:
-                return
-            if self.place.exists() and (self._left is None or mark_of(self.place) != self._left):
-                raise InputError(f"{self.name} exists: another run has made it meanwhile")
-            self._touched = True
-            self._clear()
+            in_place = self.folder == self.place
+            if not self._begun:
+                if in_place and self.place.exists() and (self._left is None or unfinished(self.place) != self._left):
+                    raise InputError(f"{self.name} exists: another run has made it meanwhile")
+                self._begun, self._fills_place = True, in_place
+                self._take(self.folder)
+            if in_place and self._is_anothers(self.place):
+                raise InputError(f"{self.name} was taken by another run, which found this one killed")
 
-    def _clear(self) -> None:
-        """Let OUT hold nothing but the mark, from before the first of its files goes."""
-        if self.place.is_local:
-            self.place.make_dir()
-        self.place.child(_MARK).write_text(f"run {self._run} writes this: with {MANIFEST} it is whole\n")
-        self.place.child(MANIFEST).delete()  # from here on readers refuse it
-        for old in self.place.list():
-            if old.name != _MARK:
-                old.delete()
+    def _take(self, folder: Place) -> None:
+        """Let ``folder`` hold nothing but this run's mark, from before the first of its files goes."""
+        if folder.is_local or folder.renames:
+            folder.make_dir()
+        folder.child(_MARK).write_text(json.dumps(self._mark))
+        folder.child(MANIFEST).delete()  # from here on readers refuse it
+        _clear(folder)
+
+    def _is_anothers(self, folder: Place) -> bool:
+        return folder.child(MANIFEST).exists() or mark_in(folder) not in (None, self._mark)
 
     def _swap(self) -> None:
         old = self._beside("old")
@@ -208,10 +212,21 @@ class Output(Result):
         old.delete()
 
     def _replace(self) -> None:
-        self._touched = True
-        self._clear()
+        self._fills_place = True
+        self._take(self.place)
         self.folder.copy_into(self.place)
         self.folder.delete()
+
+    def _check_is_dead(self, mark: Mapping[str, Any]) -> None:
+        if is_running(mark):
+            raise InputError(
+                f"{self.name} is being written by process {mark['pid']}: wait for it, or give another name"
+            )
+        if not (self._resume or self._overwrite):
+            raise InputError(
+                f"{self.name} is half of one, of a run that was killed: --overwrite (of select --resume too) makes "
+                "room from it"
+            )
 
     def _check_replaceable(self) -> None:
         if not self.place.is_dir():
@@ -239,14 +254,27 @@ class Output(Result):
                 left.rename(self.place)
 
 
-def mark_of(out: Place) -> str | None:
-    """The mark of a run that was killed while it wrote OUT in place, or writes there now; None where there is none."""
-    if out.renames or out.child(MANIFEST).exists():
-        return None
+def unfinished(out: Place) -> dict[str, Any] | None:
+    """Who writes OUT in place, or was killed while it did; None where it is whole, or not zipspark's."""
+    return None if out.child(MANIFEST).exists() else mark_in(out)
+
+
+def mark_in(folder: Place) -> dict[str, Any] | None:
+    """Who writes, or wrote, what is to be an OUT; None where nothing says so."""
     try:
-        return out.child(_MARK).read_text()
+        mark = json.loads(folder.child(_MARK).read_text())
     except OSError:
         return None
+    except ValueError:  # it was killed while it wrote just that
+        mark = None
+    return mark if isinstance(mark, dict) else {}
+
+
+def _clear(folder: Place) -> None:
+    """Remove all but the mark."""
+    for old in folder.list():
+        if old.name != _MARK:
+            old.delete_for_good()
 
 
 def check_rows(name: str, written: int, rows: int) -> None:

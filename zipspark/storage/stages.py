@@ -19,9 +19,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import re
-import socket
 import tempfile
 import threading
 import time
@@ -31,7 +29,6 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -39,6 +36,7 @@ from zipspark.config import EngineOptions
 from zipspark.errors import InputError, UsageError, ZipsparkError
 from zipspark.storage.inputs import is_path
 from zipspark.storage.output import differences
+from zipspark.storage.owners import is_running, owner
 from zipspark.storage.places import Place
 
 if TYPE_CHECKING:
@@ -97,8 +95,7 @@ class Stages:
             )
         self._key = key_hash(key)
         self.folder.make_dir()
-        owner = {"pid": os.getpid(), "host": socket.gethostname(), "started": _start_of(os.getpid())}
-        text = json.dumps({"key": key, **owner}, indent=2, default=str)
+        text = json.dumps({"key": key, **owner()}, indent=2, default=str)
         if self.folder.is_local and self.folder.renames:  # half of it would make all stages worthless
             new = self.folder.child(_NEW_STATE)
             new.write_text(text)
@@ -241,28 +238,6 @@ def _attempt_of(row: Place, key: str) -> str | None:
         return str(done["attempt"]) if done["key"] == key else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def is_running(state: Mapping[str, Any]) -> bool:
-    """Whether the process that claimed a folder runs on this machine: of another it cannot be told."""
-    pid = state.get("pid")
-    if state.get("host") != socket.gethostname() or not isinstance(pid, int) or pid == os.getpid():
-        return False
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:  # somebody else's
-        pass
-    return _start_of(pid) == state.get("started")  # or its number has gone to another process
-
-
-def _start_of(pid: int) -> str | None:
-    """When a process started, in ticks since the machine did; None where the system does not say, or it is dead."""
-    with suppress(OSError, IndexError):
-        facts = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return None if facts[0] in "ZX" else facts[19]  # nobody has waited for it: its number is still taken
-    return None
 
 
 def _now() -> str:
