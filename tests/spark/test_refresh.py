@@ -567,6 +567,29 @@ class TestWhatIsRefused:
             lake.refresh()
         assert lake.files() == before
 
+    def test_a_feed_that_was_off_for_a_while(self, begun, appended, tmp_path):
+        """What came meanwhile is in no feed: without a word it would never be looked at."""
+        first, later = begun.copy(tmp_path / "first"), appended.copy(tmp_path / "later")
+        for lake in (first, later):
+            lake.sql(f"ALTER TABLE CORPUS SET TBLPROPERTIES ({FEED} = false)")
+            lake.add([row | {"id": f"{row['id']}-off"} for row in NEW[:3]])
+            lake.sql(f"ALTER TABLE CORPUS SET TBLPROPERTIES ({FEED} = true)")
+            lake.add([row | {"id": f"{row['id']}-on"} for row in NEW[3:5]])
+        assert (first.refresh().rows_new, first.history()[-1]["changes"]) == (5, "diff")
+        before = later.files()
+        with pytest.raises(InputError, match="no change feed of its versions 5 to 8 any more: rebuild=True"):
+            later.refresh()
+        assert later.files() == before
+
+    def test_a_corpus_that_was_set_back(self, begun, appended, tmp_path):
+        lake = appended.copy(tmp_path)
+        shutil.rmtree(lake.corpus)
+        shutil.copytree(begun.corpus, lake.corpus)
+        before = lake.files()
+        with pytest.raises(InputError, match="is at version 0, it was at 4 before: rebuild=True"):
+            lake.refresh()
+        assert lake.files() == before
+
     def test_a_feed_that_is_cleaned_away(self, stirred, tmp_path):
         lake = stirred.copy(tmp_path)
         shutil.rmtree(lake.corpus / "_change_data")
