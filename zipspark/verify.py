@@ -8,6 +8,7 @@ from itertools import zip_longest
 from typing import Any
 
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
 from zipspark.choosing import STAGES, looked_at, picked
 from zipspark.config import EngineOptions
@@ -57,19 +58,26 @@ def verify(options: EngineOptions) -> Verification:
     with rerun(result, options, "verify") as past:
         # Of what a run does only the choice.
         run = replace(past.run, progress=past.run.progress.within(0, of=STAGES.index("account")))
-        again = picked(run, looked_at(run, past.source, past.beside))
-        then_ids = _ranking(result.ledger(past.run.spark))
+        looked = looked_at(run, past.source, past.beside)
+        again = picked(run, looked)
+        ledger = result.ledger(past.run.spark)
+        then_ids = _ranking(ledger)
+        # Of a view, or of a table that is no Delta, nothing else tells that it has changed.
+        is_bare = past.source.table is not None and past.source.version is None
+        other_rows = is_bare and _rows_of(ledger) != _rows_of(looked.scores)
         ids = again.picks.picked["zip_id"].to_pylist()
     changed = [differences(past.then, past.key)]
     if manifest["parts"] != again.plan.parts:
         changed.append(f"parts were {manifest['parts']}, are {again.plan.parts}")
+    if other_rows:
+        changed.append(f"{past.source.table} holds other rows")
     intact = checksum_of(then_ids) == manifest["checksum"]
     if not intact:
         changed.append(f"{result.output}/ledger is not what was written")
     rank = _first_difference(then_ids, ids)
     return Verification(
         output=result.output,
-        same=rank is None and intact and not past.changed_inputs,
+        same=rank is None and intact and not past.changed_inputs and not other_rows,
         checksum=manifest["checksum"],
         now=again.picks.checksum,
         rank=rank,
@@ -83,6 +91,13 @@ def _ranking(ledger: DataFrame) -> list[str]:
     picked = ledger.where("decision = 'selected'").select("zip_id", "rank").toArrow().sort_by("rank")
     ids: list[str] = picked["zip_id"].to_pylist()
     return ids
+
+
+def _rows_of(rows: DataFrame) -> dict[str, Any]:
+    """What tells the rows of one input from another's, in whatever order: their number, sizes and own ratios."""
+    each = F.xxhash64("bytes", "ratio").cast("decimal(38, 0)")
+    found: dict[str, Any] = rows.agg(F.count("*").alias("rows"), F.sum(each).alias("hashes")).toArrow().to_pylist()[0]
+    return found
 
 
 def _first_difference(then: Sequence[str], now: Sequence[str]) -> int | None:

@@ -486,6 +486,25 @@ class TestVerify:
         assert "input.bytes was " in said["changed"][0]
         assert "input.files" not in said["changed"][0]
 
+    @pytest.mark.parametrize("kind", ["table", "view"])
+    def test_rows_of_what_has_no_version(self, spark, tmp_path, capsys, kind):
+        source, out = "bare_rows" if kind == "table" else "bare_view", tmp_path / "out"
+        spark.sql(f"CREATE TABLE bare_rows (id STRING, text STRING) USING parquet LOCATION '{tmp_path}/rows'")
+        spark.sql("CREATE VIEW bare_view AS SELECT * FROM bare_rows")
+        try:
+            spark.createDataFrame(rows(100)).select("id", "text").coalesce(1).write.insertInto("bare_rows")
+            options = ["--budget", "10", "--parts", "1", "--id-column", "id", "--quiet"]
+            assert run(["select", source, "--output", str(out), *options]) == 0
+            capsys.readouterr()
+            self.verified(out, capsys, 0)
+            spark.sql("INSERT INTO bare_rows VALUES ('more', 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa')")
+            said = self.verified(out, capsys, 5)
+            assert (said["rank"], said["checksum"] == said["now"]) == (None, True)
+            assert said["changed"][-1].endswith(f"{source} holds other rows")
+        finally:
+            spark.sql("DROP VIEW bare_view")
+            spark.sql("DROP TABLE bare_rows")
+
     @pytest.mark.usefixtures("chosen_again")
     def test_an_input_written_again_differs_even_with_the_same_ranking(self, whole, capsys):
         pool, out = whole
