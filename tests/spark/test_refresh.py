@@ -701,7 +701,8 @@ def test_a_stream_refreshes_when_there_is_something_new(stirred, appended, tmp_p
         assert lake.subset() == appended.subset()
         assert len(lake.history()) == 2
     lake.add([NEW[0] | {"id": "one more"}])
-    with pytest.raises(InputError, match="^id_column is 'text', but the last refresh went by 'id': rows .*: rebuild=True chooses .* again$"):
+    said = r"^id_column is 'text', but the last refresh went by 'id': rows .*: rebuild=True chooses .* again$"
+    with pytest.raises(InputError, match=said):
         refresh_stream(f"{tmp_path}/checkpoint", lake.spark, budget=BUDGET, **given | {"id_column": "text"})
     lake.sql(f"ALTER TABLE CORPUS SET TBLPROPERTIES ({FEED} = false)")
     with pytest.raises(InputError, match="must have its change feed on for a stream"):
