@@ -265,6 +265,23 @@ def test_half_an_out_is_cleaned_away(half, kind):
     assert names_in(path.parent) == []
 
 
+@pytest.mark.usefixtures("store")
+def test_a_manifest_that_cannot_be_written_leaves_nothing(spark, tmp_path, monkeypatch):
+    write_text = Place.write_text
+
+    def full(place, text):
+        write_text(place, text[:10])
+        if place.name == "manifest.json":
+            raise OSError("no space left")
+
+    with pytest.raises(OSError, match="no space"), Output(tmp_path / "out") as out:
+        out.write("subset", spark.range(3))
+        out.write_manifest({"rows": 3})
+        monkeypatch.setattr(Place, "write_text", full)
+        out.commit()
+    assert names_in(tmp_path) == []
+
+
 @pytest.mark.parametrize("way", ["fails", "commits"])
 def test_who_was_taken_for_dead_harms_nobody(spark, half, way):
     """As a run on another machine may be: what it goes on to do is refused, and what it would undo stays."""

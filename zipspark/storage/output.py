@@ -201,7 +201,8 @@ class Output(Result):
         _clear(folder)
 
     def _is_anothers(self, folder: Place) -> bool:
-        return folder.child(MANIFEST).exists() or mark_in(folder) not in (None, self._mark)
+        mark = mark_in(folder)
+        return mark != self._mark and (mark is not None or folder.child(MANIFEST).exists())
 
     def _swap(self) -> None:
         old = self._beside("old")
