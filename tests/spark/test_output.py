@@ -274,11 +274,15 @@ def test_a_manifest_that_cannot_be_written_leaves_nothing(spark, tmp_path, monke
         if place.name == "manifest.json":
             raise OSError("no space left")
 
-    with pytest.raises(OSError, match="no space"), Output(tmp_path / "out") as out:
-        out.write("subset", spark.range(3))
-        out.write_manifest({"rows": 3})
-        monkeypatch.setattr(Place, "write_text", full)
-        out.commit()
+    def run():
+        with Output(tmp_path / "out") as out:
+            out.write("subset", spark.range(3))
+            out.write_manifest({"rows": 3})
+            monkeypatch.setattr(Place, "write_text", full)
+            out.commit()
+
+    with pytest.raises(OSError, match="no space"):
+        run()
     assert names_in(tmp_path) == []
 
 
