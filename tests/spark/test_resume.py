@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -113,6 +115,7 @@ def killed(undisturbed, tmp_path):
     return lay
 
 
+NOISE = base64.b64encode(random.Random(1).randbytes(900)).decode()
 STAGES = ("scores", "samples", "candidates", "picks", "ledger", "input")
 
 
@@ -492,10 +495,15 @@ class TestVerify:
         spark.sql(f"CREATE TABLE bare_rows (id STRING, text STRING) USING parquet LOCATION '{tmp_path}/rows'")
         spark.sql("CREATE VIEW bare_view AS SELECT * FROM bare_rows")
         try:
-            spark.createDataFrame(rows(100)).select("id", "text").coalesce(1).write.insertInto("bare_rows")
-            options = ["--budget", "10", "--parts", "1", "--id-column", "id", "--quiet"]
+            first = rows(100)[0]
+            odd = [first | {"id": "copy"}, first | {"id": "bad", "text": None}, first | {"id": "noise", "text": NOISE}]
+            every = spark.createDataFrame([*rows(100), *odd])
+            every.select("id", "text").coalesce(1).write.insertInto("bare_rows")
+            options = ["--budget", "10", "--parts", "1", "--id-column", "id", "--quiet", "--where", "id != 'row-00007'"]
             assert run(["select", source, "--output", str(out), *options]) == 0
             capsys.readouterr()
+            decided = set(pq.read_table(out / "ledger")["decision"].to_pylist())
+            assert decided == {"selected", "not_selected", "duplicate", "guarded", "quarantined"}
             self.verified(out, capsys, 0)
             spark.sql("INSERT INTO bare_rows VALUES ('more', 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa')")
             said = self.verified(out, capsys, 5)

@@ -73,7 +73,7 @@ def _is_in_use(work: Place) -> bool:
 
 def _half_written(out: Place) -> Iterator[Place]:
     """New OUTs that were never committed. Old ones laid aside are not these: they may be all there is."""
-    if not out.renames and unfinished(out) is not None:
+    if unfinished(out) is not None:
         yield out
     if out.parent.is_dir():
         name = re.compile(rf"\.{re.escape(out.name)}\.new-[0-9a-f]{{8}}")

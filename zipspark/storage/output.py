@@ -104,7 +104,7 @@ class Output(Result):
     def __enter__(self) -> Output:
         self._heal()
         there = self.place.exists()
-        self._left = None if self.place.renames else unfinished(self.place)
+        self._left = unfinished(self.place)
         if self._left is not None:
             self._check_is_dead(self._left)
         elif there and self._resume:
@@ -257,7 +257,7 @@ class Output(Result):
 
 def unfinished(out: Place) -> dict[str, Any] | None:
     """Who writes OUT in place, or was killed while it did; None where it is whole, or not zipspark's."""
-    return None if out.child(MANIFEST).exists() else mark_in(out)
+    return None if out.renames or out.child(MANIFEST).exists() else mark_in(out)
 
 
 def mark_in(folder: Place) -> dict[str, Any] | None:
